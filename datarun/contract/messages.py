@@ -1,0 +1,197 @@
+"""The messages between master and runners: frozen, versioned values.
+
+A message says what somebody wants or what happened; nothing here sends, stores or acts. No message
+carries a password. Bytes are named by their sha256 and travel as blobs.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, get_args
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .states import JobKind
+
+#: Raised when a message changes so that the other side would misread it.
+CONTRACT_VERSION = 1
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """What one job may use: seconds, and bytes of memory and scratch files of its whole process tree.
+
+    At `soft` seconds the job is told by an exception, so that it can finish; at `wall` seconds it is killed.
+    """
+
+    wall: float
+    memory: int
+    soft: float | None = None
+    cpu: float | None = None
+    disk: int = 1 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Data:
+    """A data set: its files, and how it is read.
+
+    Without a custom module it is one csv file; once prepared, `train_rows` and `test_rows` name
+    int64 arrays of row numbers of that csv. With one, `module` is its file's name and `files`
+    includes what its `prepare_data` wrote. `n_train` and `n_test` count the rows of its two parts.
+    """
+
+    files: Mapping[str, str]
+    target_column: str
+    module: str | None = None
+    train_rows: str | None = None
+    test_rows: str | None = None
+    n_train: int | None = None
+    n_test: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PrepareOrder:
+    """Prepare a data set: split a csv, or run the custom module's `prepare_data`."""
+
+    job: str
+    attempt: int
+    data: Data
+    limits: Limits
+    held_out_test: float | None = None
+    random_state: int | None = None
+    # The runner that failed it last: it leaves the order to others.
+    avoid: str = ""
+
+    kind = JobKind.PREPARE
+
+
+@dataclass(frozen=True, slots=True)
+class FoldOrder:
+    """Train a submission on one fold's training rows; predict the train part and the test part."""
+
+    job: str
+    attempt: int
+    data: Data
+    limits: Limits
+    # Which fold of which submission: for logs only.
+    about: str
+    submission: Mapping[str, str]
+    elements: tuple[str, ...]
+    train_is: str
+    # The runner that failed it last: it leaves the order to others.
+    avoid: str = ""
+
+    kind = JobKind.FOLD
+
+
+@dataclass(frozen=True, slots=True)
+class Claim:
+    """`runner` has taken the order for this attempt and starts it now."""
+
+    job: str
+    attempt: int
+    runner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How an attempt ended. `failure` is None when it succeeded.
+
+    `message` is one paragraph or a traceback; `log` the tail of what the job printed. `measures` are
+    seconds (`*_time`) and MiB (`*_memory`). `arrays` are predictions: float64, (rows,) or (rows, columns).
+    `array_blobs` name those that are too large for a message, as `.npy`. `blobs` name what else was
+    uploaded, `counts` number rows.
+    """
+
+    job: str
+    attempt: int
+    runner: str
+    failure: str | None = None
+    # How far it came (`datarun.contract.states.Stage`).
+    stage: str = ""
+    message: str = ""
+    log: str = ""
+    measures: Mapping[str, float] = field(default_factory=dict)
+    counts: Mapping[str, int] = field(default_factory=dict)
+    blobs: Mapping[str, str] = field(default_factory=dict)
+    array_blobs: Mapping[str, str] = field(default_factory=dict)
+    arrays: Mapping[str, NDArray[np.float64]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HandedBack:
+    """The runner is leaving and ended the attempt unfinished: it is nobody's failure."""
+
+    job: str
+    attempt: int
+    runner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stopped:
+    """The runner was told to stop this attempt, and no process of it is left."""
+
+    job: str
+    attempt: int
+    runner: str
+
+
+@dataclass(frozen=True, slots=True)
+class Stop:
+    """What a runner is told through its control queue: end this attempt."""
+
+    job: str
+    attempt: int
+    why: str
+
+
+@dataclass(frozen=True, slots=True)
+class StageReached:
+    """A running fold has come this far (`datarun.contract.states.Stage`)."""
+
+    job: str
+    attempt: int
+    runner: str
+    stage: str
+
+
+@dataclass(frozen=True, slots=True)
+class LogChunk:
+    """What a running job has printed, from byte `offset` of its log on."""
+
+    job: str
+    attempt: int
+    runner: str
+    offset: int
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """What a scheduler sends itself: hearing it back proves that all before it has been collected."""
+
+    sender: str
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class Heartbeat:
+    """A runner lives: what it serves, with what, and which jobs it runs now."""
+
+    runner: str
+    queues: tuple[str, ...]
+    slots: int
+    # Job → attempt.
+    running: Mapping[str, int]
+    versions: Mapping[str, str]
+    leaving: bool = False
+
+
+Order = PrepareOrder | FoldOrder
+Result = Claim | Outcome | HandedBack | Stopped
+Event = StageReached | LogChunk | Heartbeat | Ping
+Message = Order | Stop | Result | Event
+
+MESSAGE_TYPES: Mapping[str, type[Any]] = {
+    cls.__name__: cls for cls in (*get_args(Order), Stop, *get_args(Result), *get_args(Event))
+}
