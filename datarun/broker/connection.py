@@ -1,0 +1,115 @@
+"""Connections to the broker: RabbitMQ, or a folder on a laptop. The same few verbs for both.
+
+Used by scheduler and runners; the web never imports it. Knows bytes and queues, not what messages mean.
+"""
+
+import contextlib
+from collections.abc import Callable, Iterable
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from amqp.exceptions import AMQPError
+from kombu import Connection, Consumer, Message, Producer, Queue
+from kombu.exceptions import OperationalError
+
+from datarun.contract import queues, wire
+
+#: Seconds between AMQP heartbeats: a dead link is noticed after two.
+HEARTBEAT = 5
+# From RabbitMQ 4 on, a message that came back 20 times would be dropped unless the queue says otherwise.
+_DELIVERIES = 1_000_000
+_CONTROL_EXPIRES = 24 * 3600 * 1000  # milliseconds without a consumer
+_FILESYSTEM = "datarun.broker.filesystem:Transport"
+# Callers decide when to try again, and say so in the log.
+_NO_RETRIES = {"max_retries": 1, "interval_start": 0}
+
+#: What a broken, refused or blocked connection raises. (For `except`.)
+BrokerError = (OperationalError, AMQPError, OSError)
+
+
+def connect(url: str) -> Connection:
+    """A connection to `amqp://…`, or to the folder in `filesystem:///path`; opened on first use."""
+    if urlsplit(url).scheme == "filesystem":
+        folder = unquote(urlsplit(url).path)
+        return Connection(transport=_FILESYSTEM, transport_options={"folder": folder} | _NO_RETRIES)
+    return Connection(
+        url,
+        heartbeat=HEARTBEAT,
+        connect_timeout=5,
+        transport_options={
+            "confirm_publish": True,
+            "read_timeout": 15,
+            "write_timeout": 15,
+            **_NO_RETRIES,
+        },
+    )
+
+
+def queue(name: str) -> Queue:
+    """A durable quorum queue (RabbitMQ 3.10+): it survives the loss of a node and of the broker's process.
+
+    What schedulers collect goes to one of them at a time, so that its order is kept; a runner's control queue
+    goes with the runner.
+    """
+    arguments: dict[str, Any] = {"x-queue-type": "quorum", "x-delivery-limit": _DELIVERIES}
+    if name in queues.COLLECTED:
+        arguments["x-single-active-consumer"] = True
+    if name.startswith(queues.control("")):
+        arguments["x-expires"] = _CONTROL_EXPIRES
+    return Queue(name, routing_key=name, durable=True, queue_arguments=arguments)
+
+
+def declare_all(connection: Connection) -> None:
+    """Every queue that master and runners share. Declaring again changes nothing."""
+    channel = connection.default_channel
+    for name in (*queues.ORDER_QUEUES, queues.RESULTS, queues.EVENTS, queues.PARKED):
+        queue(name)(channel).declare()
+
+
+def publish(connection: Connection, queue_name: str, body: bytes, mandatory: bool = True) -> None:
+    """Puts `body` on the queue; returns once the broker has confirmed it. Raises `BrokerError`.
+
+    Where there is no such queue, `mandatory` makes it an error; otherwise the message is gone.
+    """
+    Producer(connection.default_channel).publish(
+        body,
+        routing_key=queue_name,
+        exchange="",
+        content_type=wire.CONTENT_TYPE,
+        content_encoding="binary",
+        delivery_mode="persistent",
+        mandatory=mandatory,
+        timeout=15,
+    )
+
+
+def consumer(
+    channel: Any, names: Iterable[str], callback: Callable[[Message], None], prefetch: int
+) -> Consumer:
+    """A consumer of the queues `names`, not started yet, that holds at most `prefetch` unacknowledged."""
+    made = Consumer(
+        channel,
+        queues=[queue(name) for name in names],
+        on_message=callback,
+        auto_declare=False,
+        accept=[wire.CONTENT_TYPE],
+    )
+    made.qos(prefetch_count=prefetch)
+    return made
+
+
+def body_of(message: Message) -> bytes:
+    """The bytes of a delivered message."""
+    body = message.body
+    return body.encode() if isinstance(body, str) else bytes(body)
+
+
+def keep_alive(connection: Connection) -> None:
+    """Reads and sends AMQP heartbeats; to be called at least every `HEARTBEAT` / 2 seconds.
+
+    For a connection that nobody drains: the broker's heartbeats have to be read to be counted.
+    """
+    if connection.supports_heartbeats:
+        with contextlib.suppress(TimeoutError):
+            connection.drain_events(timeout=0.001)
+        connection.heartbeat_check()
