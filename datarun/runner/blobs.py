@@ -1,0 +1,124 @@
+"""Blobs on the runner's side: fetched from the master by hash, verified, and kept in a cache."""
+
+import hashlib
+import logging
+import os
+import tempfile
+import threading
+import time
+from io import BufferedReader
+from pathlib import Path
+from typing import Any
+
+import requests
+
+logger = logging.getLogger(__name__)
+
+_CHUNK = 1024 * 1024
+_PATIENCE = 15 * 60.0  # seconds that the master may be away: results are not given up for its restart
+_AWAY = frozenset({500, 502, 503, 504, 507})  # also a full disk, which somebody will mend
+_TIMEOUT = (5, 60)  # seconds to connect, and between two bytes
+
+
+class BlobError(Exception):
+    """A blob could not be fetched or stored; says why. Not the fault of any submission."""
+
+
+class BlobStore:
+    """A content-addressed cache in `folder` in front of the master's blobs."""
+
+    def __init__(
+        self, master_url: str, token: str, folder: Path, stopping: threading.Event | None = None
+    ) -> None:
+        """`stopping` ends the patience with a master that is away."""
+        self._stopping = stopping or threading.Event()
+        self._url = master_url
+        self._folder = folder
+        self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._session = requests.Session()
+        self._session.headers["Authorization"] = f"Bearer {token}"
+
+    @property
+    def stopping(self) -> bool:
+        """Whether the runner is to stop: no transfer is tried again."""
+        return self._stopping.is_set()
+
+    def path(self, sha256: str) -> Path:
+        """The read-only file that holds the blob, fetched if it is not here yet; raises `BlobError`."""
+        path = self._folder / sha256[:2] / sha256
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            self._fetch(sha256, path)
+        return path
+
+    def read(self, sha256: str) -> bytes:
+        return self.path(sha256).read_bytes()
+
+    def put(self, content: bytes) -> str:
+        """Stores `content` at the master; returns its sha256."""
+        sha256 = hashlib.sha256(content).hexdigest()
+        self._request("PUT", sha256, data=content)
+        return sha256
+
+    def put_file(self, path: Path) -> str:
+        """Stores the content of a file at the master, without reading it into memory; returns its sha256."""
+        sha256 = self.hash_file(path)
+        with path.open("rb") as file:
+            self._request("PUT", sha256, data=file)
+        return sha256
+
+    @staticmethod
+    def hash_file(path: Path) -> str:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+
+    def _fetch(self, sha256: str, path: Path) -> None:
+        response = self._request("GET", sha256, stream=True)
+        digest = hashlib.sha256()
+        handle, name = tempfile.mkstemp(dir=path.parent)
+        temporary = Path(name)
+        try:
+            with os.fdopen(handle, "wb") as file:
+                for chunk in response.iter_content(_CHUNK):
+                    digest.update(chunk)
+                    file.write(chunk)
+            if digest.hexdigest() != sha256:
+                raise BlobError(f"Blob {sha256} arrived damaged.")
+            temporary.chmod(0o444)
+            temporary.rename(path)
+        except (OSError, requests.RequestException) as error:
+            raise BlobError(f"Blob {sha256} could not be fetched: {error}") from error
+        finally:
+            temporary.unlink(missing_ok=True)
+
+    def _request(self, method: str, sha256: str, **kwargs: Any) -> requests.Response:
+        """The master's answer, however long it is away, up to `_PATIENCE`."""
+        until, pause = time.monotonic() + _PATIENCE, 0.25
+        while True:
+            response, problem = self._try(method, sha256, **kwargs)
+            if response is not None and response.status_code not in _AWAY:
+                break
+            if time.monotonic() + pause > until or self.stopping:
+                raise BlobError(
+                    f"The master at {self._url} did not answer for {_PATIENCE / 60:g} minutes: {problem}."
+                )
+            logger.warning("the master at %s: %s; trying again", self._url, problem)
+            self._stopping.wait(pause)
+            pause = min(2 * pause, 15.0)
+        if response.status_code in (401, 403):
+            raise BlobError("The master refuses this runner's token: make one with manage.py createrunner.")
+        if not response.ok:
+            raise BlobError(f"{method} of blob {sha256}: {response.status_code} {response.text[:200]}")
+        return response
+
+    def _try(self, method: str, sha256: str, **kwargs: Any) -> tuple[requests.Response | None, str]:
+        """The answer, or None, and what is wrong."""
+        if isinstance(data := kwargs.get("data"), BufferedReader):
+            data.seek(0)  # it may have been sent before, in part
+        try:
+            response = self._session.request(
+                method, f"{self._url}/blobs/{sha256}", timeout=_TIMEOUT, **kwargs
+            )
+        except requests.RequestException as error:
+            return None, f"it can't be reached ({type(error).__name__})"
+        return response, f"it answers {response.status_code}"

@@ -1,0 +1,43 @@
+"""What a runner reads from its environment."""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from datarun import logs
+from datarun.contract.runners import DEVELOPMENT_TOKEN
+from datarun.env import Environment
+
+
+@dataclass(frozen=True, slots=True)
+class RunnerSettings:
+    """Where broker and master are, and where this machine keeps what the runner needs."""
+
+    broker_url: str
+    master_url: str
+    token: str
+    slots: int
+    # Blobs, kept between jobs.
+    cache: Path
+    # One folder for each job that runs.
+    scratch: Path
+    log_format: str
+    # Seconds that running jobs get when the runner is asked to stop.
+    grace: float
+
+    @classmethod
+    def read(cls, env: Environment | None = None) -> "RunnerSettings":
+        """The settings in the environment; raises `SettingsError`, which ends the process with a hint."""
+        env = env or Environment()
+        host = env.text("IP_MASTER", "localhost")
+        token_default = None if env.production else DEVELOPMENT_TOKEN
+        here = Path.cwd() / "var"
+        return cls(
+            broker_url=env.broker_url(),
+            master_url=env.text("MASTER_URL", f"http://{host}:8000").rstrip("/"),
+            token=env.secret("DR_RUNNER_TOKEN", token_default, "manage.py createrunner NAME prints one."),
+            slots=env.integer("NB_LOCAL_WORKER", 2),
+            cache=env.folder("DIR_DATA", here / "data") / "cache",
+            scratch=env.folder("DIR_SUBMISSION", here / "submissions"),
+            log_format=env.choice("DR_LOG_FORMAT", "text", logs.FORMATS),
+            grace=env.seconds("DR_GRACE", 10),
+        )

@@ -1,0 +1,241 @@
+"""A slot: takes one order at a time, runs it, reports. One thread, one broker connection of its own.
+
+Take, claim (confirmed), acknowledge, run, report: no message is held unacknowledged while a job runs, and a
+slot subscribes to its queues only while it is free, so that a waiting order never sits behind a running one.
+"""
+
+import logging
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from typing import get_args
+
+from kombu import Connection, Message
+
+from datarun.broker import connection as broker
+from datarun.contract import messages, queues, wire
+from datarun.contract.messages import Claim, Order, Outcome, Result, StageReached
+
+from .events import EventSender
+from .executors import Executor
+from .logs import LogStream
+from .sandbox.run import Interrupt, Watcher
+
+logger = logging.getLogger(__name__)
+
+_RETRY = 1.0  # seconds until a lost connection is tried again
+_WAIT = 0.5  # seconds between two looks at whether to stop
+_AVOID = 1.0  # seconds that an order which this runner should avoid is left to others
+_AVOID_TIMES = 10  # then nobody else takes it
+_INCOMPATIBLE = 10.0  # seconds that a slot keeps an order of a newer version to itself
+
+
+class TakenOrders:
+    """The latest orders that this runner took: one that is delivered again, to any slot, runs once."""
+
+    _MOST = 10_000
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._orders: dict[tuple[str, int], None] = {}
+
+    def add(self, job: str, attempt: int) -> bool:
+        """Remembers the order; returns whether it is new."""
+        with self._lock:
+            if (job, attempt) in self._orders:
+                return False
+            self._orders[job, attempt] = None
+            if len(self._orders) > self._MOST:
+                del self._orders[next(iter(self._orders))]
+            return True
+
+
+class Slot:
+    """Serves `queue_names` until `stopping` is set; then the running job has `grace` seconds left."""
+
+    def __init__(
+        self,
+        runner: str,
+        broker_url: str,
+        queue_names: Sequence[str],
+        executor: Executor,
+        taken: TakenOrders,
+        events: EventSender,
+        stopping: threading.Event,
+        grace: float,
+    ) -> None:
+        self._runner, self._broker_url, self._queue_names = runner, broker_url, queue_names
+        self._executor, self._taken, self._events = executor, taken, events
+        self._stopping, self._grace = stopping, grace
+        self._undelivered: Result | None = None
+        self._avoided: Counter[str] = Counter()
+        #: The order that runs now, and the attempt that is to be stopped.
+        self.order: Order | None = None
+        self._unwanted: tuple[str, int] | None = None
+        #: Whether it takes orders, or runs one: otherwise the master must not count on it.
+        self.serving = True
+
+    def serve(self) -> None:
+        """Takes orders until it is time to stop; connects again when the broker was away."""
+        while not self._stopping.is_set() or self._undelivered is not None:
+            try:
+                with broker.connect(self._broker_url) as connection:
+                    broker.declare_all(connection)
+                    self._serve(connection)
+            except broker.BrokerError as error:
+                logger.warning("broker: %s; trying again", error)
+                self._pause()
+            except Exception:
+                # A client library that stumbles over a collapsing connection must not cost the runner a slot.
+                logger.exception("a slot failed; trying again")
+                self._pause()
+
+    def _pause(self) -> None:
+        if self._stopping.wait(_RETRY) and self._undelivered is not None:
+            time.sleep(_RETRY)
+
+    def stop(self, job: str, attempt: int) -> None:
+        """Ends this attempt, if it runs here; called from another thread."""
+        if self.order is not None and (self.order.job, self.order.attempt) == (job, attempt):
+            self._unwanted = (job, attempt)
+
+    def _serve(self, connection: Connection) -> None:
+        """Serves until it is time to stop, or a job ran for so long that the broker gave the connection up."""
+        self._deliver(connection)
+        while not self._stopping.is_set():
+            message = self._take(connection)
+            if message is None:
+                return
+            started = time.monotonic()
+            self._handle(connection, message)
+            if time.monotonic() - started > broker.HEARTBEAT:
+                return
+            self._deliver(connection)
+
+    def _take(self, connection: Connection) -> Message | None:
+        """The next order, or None when it is time to stop."""
+        inbox: list[Message] = []
+        consumer = broker.consumer(connection.default_channel, self._queue_names, inbox.append, prefetch=1)
+        consumer.consume()
+        while not inbox and not self._stopping.is_set():
+            try:
+                connection.drain_events(timeout=_WAIT)
+            except TimeoutError:
+                broker.keep_alive(connection)
+        consumer.cancel()
+        # Each queue may have delivered one; this slot is free for one.
+        for message in inbox[1:] if not self._stopping.is_set() else inbox:
+            message.requeue()
+        return None if self._stopping.is_set() else inbox[0]
+
+    def _handle(self, connection: Connection, message: Message) -> None:
+        order = self._read(connection, message)
+        if order is None or self._leave_to_others(order, message):
+            return
+        claim = Claim(order.job, order.attempt, self._runner)
+        broker.publish(connection, queues.RESULTS, wire.encode(claim))
+        message.ack()
+        if not self._taken.add(order.job, order.attempt):
+            return  # delivered again, because an acknowledgement was lost
+        self._undelivered = self._run(order)
+
+    def _read(self, connection: Connection, message: Message) -> Order | None:
+        body = broker.body_of(message)
+        try:
+            order = wire.decode(body)
+            if not isinstance(order, messages.PrepareOrder | messages.FoldOrder):
+                raise wire.DecodeError(f"a {type(order).__name__} is no order")
+        except wire.DecodeError as error:
+            if _is_newer_order(error):
+                logger.error("%s: upgrade this runner, or the master was set back", error)  # noqa: TRY400
+                self._hold(connection, message)
+            else:  # the master finds that the order is gone, and sends another
+                logger.warning("parked an order of %d bytes: %s", len(body), error)
+                broker.publish(connection, queues.PARKED, body)
+                message.ack()
+            return None
+        return order
+
+    def _hold(self, connection: Connection, message: Message) -> None:
+        """Gives the order back after a while: meanwhile it keeps this slot from working, and no other."""
+        self.serving, until = False, time.monotonic() + _INCOMPATIBLE
+        try:
+            while time.monotonic() < until and not self._stopping.wait(_WAIT):
+                broker.keep_alive(connection)
+            message.requeue()
+        finally:
+            self.serving = True
+
+    def _leave_to_others(self, order: Order, message: Message) -> bool:
+        """Whether the order went back, because this runner failed it last and others may do better."""
+        if order.avoid != self._runner or self._avoided[order.job] >= _AVOID_TIMES:
+            del self._avoided[order.job]
+            return False
+        self._avoided[order.job] += 1
+        message.requeue()
+        self._stopping.wait(_AVOID)
+        return True
+
+    def _run(self, order: Order) -> Result:
+        about = {"job": order.job, "attempt": order.attempt, "runner": self._runner}
+        what = order.about if isinstance(order, messages.FoldOrder) else "preparation"
+        logger.info("job %s, attempt %d: %s started", order.job, order.attempt, what, extra=about)
+        started = time.monotonic()
+        self._unwanted, self.order = None, order
+        try:
+            watcher = _SlotWatcher(self._runner, order, self._events, self._interrupt)
+            result = self._executor.run(order, self._runner, watcher)
+        finally:
+            self.order = None
+        ended = (result.failure or "succeeded") if isinstance(result, Outcome) else type(result).__name__
+        seconds = time.monotonic() - started
+        text = "job %s, attempt %d: %s %s after %.2f s"
+        logger.info(text, order.job, order.attempt, what, ended, seconds, extra=about)
+        return result
+
+    _leave_at: float | None = None
+
+    def _interrupt(self) -> Interrupt | None:
+        """Whether the running job is to end now."""
+        if self._unwanted is not None:
+            return Interrupt.STOP
+        if not self._stopping.is_set():
+            return None
+        self._leave_at = self._leave_at or time.monotonic() + self._grace
+        return Interrupt.LEAVE if time.monotonic() > self._leave_at else None
+
+    def _deliver(self, connection: Connection) -> None:
+        """Publishes the result that is still due. It stays due until the broker has confirmed it."""
+        if self._undelivered is not None:
+            broker.publish(connection, queues.RESULTS, wire.encode(self._undelivered))
+            self._undelivered = None
+
+
+def _is_newer_order(error: wire.DecodeError) -> bool:
+    """Whether it is an order that upgraded runners can read."""
+    if not isinstance(error, wire.VersionError) or not error.version.isdecimal():
+        return False
+    is_order = error.type in {order.__name__ for order in get_args(Order)}
+    return is_order and int(error.version) > messages.CONTRACT_VERSION
+
+
+class _SlotWatcher(Watcher):
+    """Tells the master how far the job is and what it prints."""
+
+    def __init__(
+        self, runner: str, order: Order, events: EventSender, interrupt: Callable[[], Interrupt | None]
+    ) -> None:
+        self._runner, self._order, self._events, self._interrupt = runner, order, events, interrupt
+        self._log = LogStream(order.job, order.attempt, runner)
+
+    def stage(self, stage: str) -> None:
+        self._events.send(StageReached(self._order.job, self._order.attempt, self._runner, stage))
+
+    def output(self, chunk: bytes) -> None:
+        self._log.add(chunk)
+
+    def tick(self) -> Interrupt | None:
+        if (piece := self._log.due()) is not None:
+            self._events.send(piece)
+        return self._interrupt()

@@ -1,0 +1,63 @@
+"""The workflow of a custom module: the organiser's functions read the data, train and test."""
+
+import importlib.util
+import sys
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+FUNCTIONS = ("prepare_data", "get_train_data", "get_test_data", "train_submission", "test_submission")
+
+
+class ModuleError(Exception):
+    """The custom module lacks a function or breaks its promise; says which."""
+
+
+def import_custom(path: Path) -> ModuleType:
+    """The organiser's module in the file `path`, with every function it must define."""
+    spec = importlib.util.spec_from_file_location(f"custom_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise ModuleError(f"{path.name} is no Python module.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    missing = [name for name in FUNCTIONS if not callable(getattr(module, name, None))]
+    if missing:
+        raise ModuleError(f"{path.name} lacks the function {missing[0]}.")
+    return module
+
+
+def prepare_custom(module: Path) -> tuple[int, int]:
+    """Runs `prepare_data` in the module's folder; returns how many rows train and test part have."""
+    custom = import_custom(module)
+    folder = str(module.parent)
+    custom.prepare_data(folder)
+    _, y_train = custom.get_train_data(folder)
+    _, y_test = custom.get_test_data(folder)
+    return len(y_train), len(y_test)
+
+
+class CustomWorkflow:
+    """See `Workflow`. X may be anything that the module's own functions understand."""
+
+    def __init__(self, module: Path, package: str) -> None:
+        self._path, self._package = module, package
+
+    def load(self) -> None:
+        self._module = import_custom(self._path)
+        folder = str(self._path.parent)
+        self._X_train, self._y_train = self._module.get_train_data(folder)
+        self._X_test, y_test = self._module.get_test_data(folder)
+        self.n_train, self.n_test = len(self._y_train), len(y_test)
+
+    def train(self, train_is: NDArray[np.int64]) -> Any:
+        return self._module.train_submission(self._package, self._X_train, self._y_train, train_is)
+
+    def predict_train(self, model: Any) -> Any:
+        return self._module.test_submission(model, self._X_train, np.arange(self.n_train))
+
+    def predict_test(self, model: Any) -> Any:
+        return self._module.test_submission(model, self._X_test, np.arange(self.n_test))
