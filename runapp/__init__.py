@@ -1,0 +1,1 @@
+"""The master: data sets, submissions, folds and their jobs, the API over them, and the scheduler."""

@@ -1,0 +1,84 @@
+"""Dispatch: created → queued, in fair order; and telling runners what to stop.
+
+Each broker queue holds little more than what its free slots take at once. The rest waits in PostgreSQL, where it
+can be counted, explained, reordered and cancelled.
+"""
+
+import logging
+import math
+from collections.abc import Iterable
+
+from kombu import Connection
+
+from datarun.broker import connection as broker
+from datarun.contract import queues, wire
+from datarun.contract.messages import Stop
+from datarun.contract.states import JobState
+from runapp import states
+from runapp.models import Job
+from runapp.services import metrics, orders, runners, waiting
+from runapp.services.fairness import Turns
+from runapp.services.results import Told
+
+logger = logging.getLogger(__name__)
+
+#: Seconds of work that wait in the broker, so that a slot has its next order without a round trip to here.
+_BUFFER = 0.25
+_MAX_BUFFER = 8  # orders a slot
+
+
+class Dispatcher:
+    """One connection, and whose turn it is."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._turns = Turns()
+
+    def run_once(self) -> int:
+        """One round over all queues; returns how many orders were published."""
+        tell(self._connection, _cancelled())
+        return sum(self._dispatch(name) for name in queues.ORDER_QUEUES)
+
+    def _dispatch(self, name: str) -> int:
+        serving = [runner for runner in runners.live() if name in runner.queues]
+        room = _room(name, sum(runner.slots for runner in serving))
+        if not room:
+            return 0
+        queued = states.queue(ids := self._turns.next(name, room))
+        unpublished = set(queued)
+        try:
+            built = orders.build((id for id in ids if id in queued), others=len(serving) > 1)
+            for job, order in built:
+                broker.publish(self._connection, name, wire.encode(order))
+                unpublished.discard(job.pk)
+        finally:
+            states.give_back(Job.objects.filter(pk__in=unpublished))
+        if built:
+            metrics.count_batch("dispatch", len(built))
+            logger.info("dispatched %d jobs to %s", len(built), name)
+        return len(built)
+
+
+def _room(queue: str, slots: int) -> int:
+    """How many more orders the queue may hold: as many as slots are free, and a short buffer."""
+    if not slots:
+        return 0
+    mean = waiting.mean_seconds(queue)
+    buffer = 1 if mean is None else math.ceil(slots * min(_MAX_BUFFER, _BUFFER / max(mean, 1e-3)))
+    in_flight = Job.objects.filter(queue=queue, state__in=states.IN_FLIGHT).count()
+    return max(0, slots + buffer - in_flight)
+
+
+def _cancelled() -> list[Told]:
+    """Running jobs that are to end: told again each round until their runner confirms it."""
+    jobs = Job.objects.filter(state=JobState.RUNNING, cancel_requested=True).exclude(runner="")
+    return [
+        Told(job.runner, Stop(job=str(job.pk), attempt=job.attempt, why="It was cancelled."))
+        for job in jobs.only("pk", "attempt", "runner")
+    ]
+
+
+def tell(connection: Connection, told: Iterable[Told]) -> None:
+    """Sends each runner what it must stop. One that has no control queue any more is gone, and told nothing."""
+    for runner, stop in told:
+        broker.publish(connection, queues.control(runner), wire.encode(stop), mandatory=False)

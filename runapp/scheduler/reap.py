@@ -1,0 +1,72 @@
+"""Reap: every state has a deadline, enforced here. Never touches the broker."""
+
+import logging
+from datetime import timedelta
+
+from django.db.models.functions import Now
+
+from datarun.contract import queues
+from datarun.contract.states import JobState
+from runapp import states
+from runapp.models import Job
+from runapp.services import results, runners, waiting, wakeup
+from runapp.services.runners import SILENCE
+
+logger = logging.getLogger(__name__)
+
+_BATCH = 1000
+#: A slot that has been free for this long has seen every order in its queue.
+_SETTLED = timedelta(seconds=3)
+#: The same for an order that the runner which lost it leaves to others for some seconds.
+_SETTLED_AGAIN = timedelta(seconds=15)
+
+
+def run_once(hearing: bool) -> int:
+    """Gives overdue jobs another attempt or ends them; returns how many.
+
+    While the scheduler can't hear (`hearing` is False) jobs in flight are left alone: their runners may live.
+    """
+    jobs = states.overdue()
+    if not hearing:
+        jobs = jobs.filter(state=JobState.CREATED)
+    ended = sum(map(_end, jobs.order_by("deadline")[:_BATCH]))
+    if ended:
+        wakeup.scheduler()  # who dispatches may be another scheduler
+    return ended
+
+
+def _end(job: Job) -> bool:
+    if job.state == JobState.CREATED:
+        reason = waiting.explain(job)
+        return results.give_up(job, f"It has waited for too long. {reason or ''}")
+    if job.state == JobState.RUNNING:
+        why = f"Runner {job.runner} has not been heard of for {SILENCE.seconds} s."
+    elif _is_lost(job):
+        why = f"Its order vanished from queue {job.queue}."
+    else:
+        states.still_queued(job.pk, job.attempt)
+        return False
+    logger.warning("job %s, attempt %d: %s", job.pk, job.attempt, why)
+    return results.lose(job, why)
+
+
+def _is_lost(job: Job) -> bool:
+    """Whether a queued order must be gone: later ones were taken, or slots have been free for a while."""
+    assert job.queued_at is not None
+    settled = _SETTLED_AGAIN if job.losses else _SETTLED
+    overtaken = Job.objects.filter(
+        queue=job.queue,
+        state=JobState.RUNNING,
+        queued_at__gt=job.queued_at,
+        started_at__gt=job.queued_at + settled,
+    )
+    return overtaken.filter(queued_at__lt=Now() - settled).exists() or _is_idle(job.queue, settled)
+
+
+def _is_idle(queue: str, settled: timedelta) -> bool:
+    """Whether a slot that serves the queue has been free for so long. It may serve other queues too."""
+    serving = [runner for runner in runners.live() if queue in runner.queues]
+    theirs = Job.objects.filter(runner__in=[runner.name for runner in serving])
+    just_ended = theirs.filter(queue__in=queues.ORDER_QUEUES, finished_at__gt=Now() - settled)
+    busy = theirs.filter(state=JobState.RUNNING).count() + just_ended.count()
+    return busy < sum(runner.slots for runner in serving)

@@ -1,0 +1,175 @@
+"""Data sets: posting one, and preparing its train and test part."""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from typing import Any
+from uuid import UUID
+
+from django.contrib.auth.models import User
+from django.db import IntegrityError, transaction
+from django.db.models.functions import Now
+
+from datarun.contract import queues
+from datarun.contract.failures import FailureKind
+from datarun.contract.states import TERMINAL_STATES, JobKind, JobState
+from runapp import states
+from runapp.models import Job, PreparedData, RawData, SubmissionFold
+
+from . import blobs, checks, wakeup
+from .errors import BadInput
+
+NAME_TAKEN = "RawData with this name already exists."
+
+
+@dataclass(frozen=True)
+class PostedRawData:
+    """A data set as posted."""
+
+    name: str
+    target_column: str
+    workflow_elements: str
+    files: object
+    time_limit: float | None = None
+    soft_time_limit: float | None = None
+
+
+@transaction.atomic
+def create(owner: User | None, posted: PostedRawData) -> RawData:
+    """Stores a data set: one csv, or any files of which one `.py` is the custom module."""
+    if RawData.objects.filter(name=posted.name).exists():
+        raise BadInput("name", NAME_TAKEN)
+    contents = checks.files(posted.files)
+    modules = [file for file in contents if file.endswith(".py")]
+    if len(modules) > 1:
+        raise BadInput("files", f"{', '.join(modules)}: only one of the files can be the custom module.")
+    if not modules and len(contents) > 1:
+        raise BadInput("files", "Several files need a Python module (.py) that reads them: add one.")
+    checks.workflow_elements(posted.workflow_elements, custom=bool(modules))
+    if posted.time_limit and posted.soft_time_limit and posted.soft_time_limit >= posted.time_limit:
+        raise BadInput(
+            "soft_time_limit", "It must be smaller than time_limit: the time between is for finishing."
+        )
+    max_rows = None
+    if not modules:
+        ((file, content),) = contents.items()
+        max_rows = checks.csv_file(file, content, posted.target_column)
+    try:
+        with transaction.atomic():
+            return RawData.objects.create(
+                name=posted.name,
+                target_column=posted.target_column,
+                workflow_elements=posted.workflow_elements,
+                files={file: blobs.put(content) for file, content in contents.items()},
+                module=modules[0] if modules else "",
+                max_rows=max_rows,
+                time_limit=posted.time_limit,
+                soft_time_limit=posted.soft_time_limit,
+                owner=owner,
+            )
+    except IntegrityError as error:  # somebody else took the name meanwhile
+        raise BadInput("name", NAME_TAKEN) from error
+
+
+def split(owner: User | None, raw_data_id: int, held_out_test: float, random_state: int) -> PreparedData:
+    """Prepares a csv data set: a shuffled split into train and test part."""
+    raw_data = find(raw_data_id)
+    if raw_data.module:
+        raise BadInput(
+            "raw_data_id", f"{raw_data} has a custom module, which does the split: use rawdata/customsplit/."
+        )
+    return _prepare(owner, raw_data, held_out_test=held_out_test, random_state=random_state)
+
+
+def custom_split(owner: User | None, raw_data_id: int) -> PreparedData:
+    """Prepares a data set with its custom module's `prepare_data`."""
+    raw_data = find(raw_data_id)
+    if not raw_data.module:
+        raise BadInput("raw_data_id", f"{raw_data} is a csv without a custom module: use rawdata/split/.")
+    return _prepare(owner, raw_data, held_out_test=None, random_state=None)
+
+
+def find(raw_data_id: int, field: str = "raw_data_id") -> RawData:
+    raw_data = RawData.objects.filter(pk=raw_data_id).first()
+    if raw_data is None:
+        raise BadInput(field, f"There is no raw data with id {raw_data_id}.")
+    return raw_data
+
+
+def current_version(raw_data: RawData) -> PreparedData | None:
+    """The version that new folds run on: the one asked for last."""
+    return raw_data.versions.select_related("job").order_by("-requested_at").first()
+
+
+def train_rows_at_most(raw_data: RawData, version: PreparedData | None) -> int | None:
+    """How many rows the train part has; before it is prepared, how many it can have at most."""
+    if version is not None and version.n_train is not None:
+        return version.n_train
+    if raw_data.max_rows is None or version is None or version.held_out_test is None:
+        return raw_data.max_rows
+    # scikit-learn rounds the test part up
+    return raw_data.max_rows - int(-(-raw_data.max_rows * version.held_out_test // 1))
+
+
+@transaction.atomic
+def _prepare(owner: User | None, raw_data: RawData, **parameters: Any) -> PreparedData:
+    # One preparation of a data set is decided at a time.
+    RawData.objects.select_for_update().get(pk=raw_data.pk)
+    version = raw_data.versions.select_related("job").filter(**parameters).first()
+    if version is None:
+        job = Job.objects.create(
+            kind=JobKind.PREPARE,
+            queue=queues.PREPARATION,
+            owner=owner,
+            share=f"user {owner.pk if owner else 0}",
+        )
+        version = PreparedData.objects.create(raw_data=raw_data, job=job, **parameters)
+    elif version.job.state in (JobState.FAILED, JobState.CANCELLED):
+        states.rerun(Job.objects.filter(pk=version.job_id))
+    PreparedData.objects.filter(pk=version.pk).update(requested_at=Now())
+    _pin_waiting_folds(raw_data, version)
+    wakeup.scheduler()
+    return version
+
+
+def _pin_waiting_folds(raw_data: RawData, version: PreparedData) -> None:
+    """Folds that were posted before any split run on this one."""
+    folds = SubmissionFold.objects.filter(databoard_s__raw_data=raw_data, prepared=None)
+    if folds.update(prepared=version) and version.job.state in TERMINAL_STATES:
+        settle(version)
+
+
+def prepared_by(job: str | UUID) -> PreparedData | None:
+    """What this preparation prepares, if it is one, with the lock of its data set.
+
+    Folds are posted and run again under the same lock: none slips between an outcome and its consequences.
+    """
+    version = PreparedData.objects.select_related("raw_data").filter(job_id=job).first()
+    if version is not None:
+        RawData.objects.select_for_update().get(pk=version.raw_data_id)
+    return version
+
+
+def settle(version: PreparedData, jobs: Collection[UUID] | None = None) -> None:
+    """If the version's job has ended, the folds that wait for it may start, or fail with its reason.
+
+    All of them, or those of these jobs. The caller holds the lock of the data set.
+    """
+    version.refresh_from_db()
+    waiting = Job.objects.filter(
+        submissionfold__prepared=version, state=JobState.CREATED, waits_for_data=True
+    )
+    if jobs is not None:
+        waiting = waiting.filter(pk__in=jobs)
+    if version.job.state == JobState.SUCCEEDED:
+        assert version.n_train is not None
+        outside = waiting.filter(submissionfold__max_index__gte=version.n_train)
+        for job in outside.select_related("submissionfold"):
+            problem = checks.index_range_problem(job.submissionfold.max_index, version.n_train)
+            states.fail_waiting(Job.objects.filter(pk=job.pk), FailureKind.DATA, problem)
+        states.release(waiting)
+    elif version.job.state in TERMINAL_STATES:
+        states.fail_waiting(waiting, FailureKind.DATA, failure_of(version))
+
+
+def failure_of(version: PreparedData) -> str:
+    return f"The data set {version.raw_data} could not be prepared.\n{version.job.message}"

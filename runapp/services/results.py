@@ -1,0 +1,240 @@
+"""Recording what runners say: claims and outcomes, heartbeats, stages and logs.
+
+A batch is one transaction; whoever delivers it acknowledges after the commit. What changes nothing (late,
+duplicate, stale) is dropped and counted. Nothing that a submission wrote is unpickled or run here.
+"""
+
+import logging
+from collections.abc import Iterable
+from typing import NamedTuple
+
+from django.db import transaction
+from django.db.models.functions import Now
+
+from datarun.contract.failures import RETRIED, FailureKind
+from datarun.contract.messages import (
+    Claim,
+    Event,
+    HandedBack,
+    Heartbeat,
+    LogChunk,
+    Outcome,
+    Result,
+    StageReached,
+    Stop,
+    Stopped,
+)
+from datarun.contract.states import JobState
+from runapp import states
+from runapp.models import Dropped, Job, LogPiece, PreparedData, Runner
+
+from . import ingest, metrics, raw_data
+
+logger = logging.getLogger(__name__)
+
+_LONGEST_NAME = 255  # characters of a runner's name
+
+
+class Told(NamedTuple):
+    """What a runner must be told."""
+
+    runner: str
+    stop: Stop
+
+
+@transaction.atomic
+def record(results: Iterable[Result]) -> list[Told]:
+    """Applies claims and outcomes; returns whom to tell that they work for nothing.
+
+    Claims come first, and outcomes of folds that end for good last, all of them together. That is no other
+    result than in their order of arrival: an outcome needs its claim, and what is stale stays stale.
+    """
+    claims: list[Claim] = []
+    final: list[Outcome] = []
+    others: list[Outcome | HandedBack | Stopped] = []
+    for result in results:
+        if isinstance(result, Claim):
+            claims.append(result)
+        elif isinstance(result, Outcome) and result.failure not in RETRIED:
+            final.append(result)
+        else:
+            others.append(result)
+    told = _claim(claims)
+    preparations = _preparations(final)
+    for result in others + [outcome for outcome in final if outcome.job in preparations]:
+        _record_one(result)
+    if bulk := [outcome for outcome in final if outcome.job not in preparations]:
+        _drop_rest(bulk, ingest.record(bulk))
+    return told
+
+
+def _preparations(outcomes: list[Outcome]) -> set[str]:
+    """Those of the outcomes' jobs that prepare data: what waits for them must hear of it."""
+    versions = PreparedData.objects.filter(job__in={outcome.job for outcome in outcomes})
+    return {str(job) for job in versions.values_list("job", flat=True)}
+
+
+def _claim(claims: list[Claim]) -> list[Told]:
+    if not claims:
+        return []
+    held = states.claim(claims)
+    _drop_rest(lost := [claim for claim in claims if claim not in held], set())
+    return [_unwanted(claim.runner, claim.job, claim.attempt) for claim in lost]
+
+
+def _unwanted(runner: str, job: str, attempt: int) -> Told:
+    return Told(runner, Stop(job=job, attempt=attempt, why="This attempt is not wanted any more."))
+
+
+def _record_one(result: Outcome | HandedBack | Stopped) -> None:
+    version = raw_data.prepared_by(result.job)
+    match result:
+        case Outcome():
+            applied = states.finish(result)
+            metrics.count_outcomes([result] if applied else [])
+        case HandedBack():
+            if applied := states.hand_back(result.job, result.attempt, result.runner):
+                metrics.count_attempts(states.HANDED_BACK)
+        case Stopped():
+            if applied := states.stopped(result.job, result.attempt, result.runner):
+                metrics.count_attempts(JobState.CANCELLED)
+    if not applied:
+        _drop_rest([result], set())
+    elif version is not None:
+        if isinstance(result, Outcome) and result.failure is None:
+            _check_complete(version, result)
+            made = PreparedData.objects.filter(pk=version.pk)
+            made.update(files=dict(result.blobs), **result.counts)
+        raw_data.settle(version)
+
+
+@transaction.atomic
+def lose(job: Job, why: str) -> bool:
+    """Nobody answers for a job in flight: it gets another attempt, or ends with all that follows from it."""
+    version = raw_data.prepared_by(job.pk)
+    if not states.lose(job.pk, job.attempt, why):
+        return False
+    metrics.count_attempts(FailureKind.LOST)
+    if version is not None:
+        raw_data.settle(version)
+    return True
+
+
+@transaction.atomic
+def give_up(job: Job, why: str) -> bool:
+    """A job has waited for too long: it ends with all that follows from it."""
+    version = raw_data.prepared_by(job.pk)
+    if not states.fail_waiting(states.overdue().filter(pk=job.pk), FailureKind.ENVIRONMENT, why):
+        return False
+    if version is not None:
+        raw_data.settle(version)
+    return True
+
+
+def _drop_rest(results: Iterable[Result], accepted: set[ingest.Key]) -> None:
+    """Drops those that were not accepted, and the repetitions of those that were."""
+    left = set(accepted)
+    dropped = []
+    for result in results:
+        if (key := ingest.key(result)) in left:
+            left.remove(key)
+        else:
+            reason = f"stale {type(result).__name__.lower()}"
+            detail = f"attempt {result.attempt}"
+            dropped.append(Dropped(reason=reason, runner=result.runner, job=result.job, detail=detail))
+    _drop(dropped)
+
+
+def drop(reason: str, detail: str) -> None:
+    """Counts a message that changed nothing, and says why."""
+    _drop([Dropped(reason=reason, detail=states.storable(detail))])
+
+
+@transaction.atomic
+def _drop(dropped: list[Dropped]) -> None:
+    for row in dropped:
+        logger.info("dropped: %s, job %s, runner %s, %s", row.reason, row.job, row.runner, row.detail)
+    Dropped.objects.bulk_create(dropped)
+    metrics.count_dropped(row.reason for row in dropped)
+
+
+def _check_complete(version: PreparedData, outcome: Outcome) -> None:
+    """Raises ValueError unless the outcome has what folds on this version need."""
+    files = set() if version.raw_data.module else {"train_rows", "test_rows"}
+    if set(outcome.counts) != {"n_train", "n_test"} or not files <= set(outcome.blobs):
+        raise ValueError(f"the outcome of preparation {outcome.job} lacks rows or their numbers")
+
+
+@transaction.atomic
+def note(events: Iterable[Event]) -> list[Told]:
+    """Applies heartbeats, stages and log chunks; returns whom to tell that they work for nothing.
+
+    An event that comes too late changes nothing and harms nothing.
+    """
+    pieces: list[LogChunk] = []
+    stages: list[StageReached] = []
+    told: list[Told] = []
+    for event in events:
+        match event:
+            case StageReached():
+                stages.append(event)
+            case LogChunk():
+                pieces.append(event)
+            case Heartbeat():
+                told += _note_heartbeat(event)
+    if stages:
+        states.reach(stages)
+    if pieces:
+        _note_log(pieces)
+    return told
+
+
+def _note_log(chunks: list[LogChunk]) -> None:
+    running = Job.objects.filter(pk__in={chunk.job for chunk in chunks}, state=JobState.RUNNING)
+    current = {
+        (str(id), attempt, runner) for id, attempt, runner in running.values_list("id", "attempt", "runner")
+    }
+    LogPiece.objects.bulk_create(
+        [
+            LogPiece(
+                job_id=chunk.job,
+                attempt=chunk.attempt,
+                offset=chunk.offset,
+                text=states.storable(chunk.text),
+            )
+            for chunk in chunks
+            if (chunk.job, chunk.attempt, chunk.runner) in current
+        ],
+        ignore_conflicts=True,
+    )
+
+
+def _note_heartbeat(heartbeat: Heartbeat) -> list[Told]:
+    Runner.objects.update_or_create(
+        name=heartbeat.runner,
+        defaults={
+            "queues": list(heartbeat.queues),
+            "slots": heartbeat.slots,
+            "versions": dict(heartbeat.versions),
+            "running": list(heartbeat.running),
+            "leaving": heartbeat.leaving,
+            "incompatible": False,
+            "last_seen": Now(),
+        },
+    )
+    states.renew(heartbeat.running, heartbeat.runner)
+    return [
+        _unwanted(heartbeat.runner, job, heartbeat.running[job])
+        for job in states.outdated(heartbeat.running, heartbeat.runner)
+    ]
+
+
+def note_incompatible(runner: str, version: str) -> None:
+    """A runner speaks another contract version: it is known, and gets no work.
+
+    Nothing about its message is believed, so whatever it calls itself can be stored.
+    """
+    Runner.objects.update_or_create(
+        name=states.storable(runner)[:_LONGEST_NAME],
+        defaults={"incompatible": True, "versions": {"contract": version}, "running": [], "last_seen": Now()},
+    )
