@@ -1,0 +1,270 @@
+"""A trial: the platform works on folds in every state, a fault strikes, and all of it is counted afterwards."""
+
+import base64
+import random
+import time
+import zlib
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from threading import Event, Thread
+from typing import Any
+
+import numpy as np
+import requests
+from numpy.typing import NDArray
+
+from test_files import post_api
+
+from .ledger import STATES, End, wait_for
+from .stack import Stack, runner_name
+from .workload import Client, Fold, Workload
+
+_NAP = 0.5  # seconds that some folds sleep in each stage
+_LONG_NAP = 6.0  # the same, of long ones
+_PREPARATION = 6.0  # seconds that the data set takes which is being prepared when the fault strikes
+_ALL_STATES = 30.0  # seconds until there are folds in every state
+_PATIENCE = 90.0  # seconds after the fault until every fold has ended
+
+HEADER = f"{'':44}submitted   right   wrong    lost   twice waiting  normal after"
+
+
+class TrialFailed(AssertionError):
+    """A fold was lost, counted twice, wrong, or tried again without a reason; says which."""
+
+
+@dataclass
+class Fault:
+    """One fault, being struck. What it names here explains attempts that are lost."""
+
+    name: str
+    stack: Stack
+    rng: random.Random
+    folds: list[Fold]
+    #: Those of the folds that take so long that they run when it strikes, and still when a lease is over.
+    long: list[int] = field(default_factory=list)
+    struck_at: float = 0.0
+    #: Runners whose attempts may be lost.
+    victims: set[str] = field(default_factory=set)
+    #: Whether an order may be lost before a runner has it.
+    orders_may_vanish: bool = False
+    notes: list[str] = field(default_factory=list)
+
+    @property
+    def ids(self) -> list[int]:
+        return [fold.id for fold in self.folds]
+
+    def victim(self, folds: list[int] | None = None) -> str:
+        """A runner that runs one of these folds now, or any."""
+        names = self.rng.sample(self.stack.runners, len(self.stack.runners))
+
+        def busy() -> str | None:
+            return next((name for name in names if self.running_on(name, folds)), None)
+
+        name = wait_for(busy, 20, "a busy runner")
+        assert name is not None
+        self.victims.add(runner_name(name))
+        return name
+
+    def running_on(self, name: str, folds: list[int] | None = None) -> list[int]:
+        """Those of the folds, or of all, that run on the runner with this name."""
+        return self.stack.ledger.running_on(runner_name(name), self.ids if folds is None else folds)
+
+    def wait(self, at_least: float, at_most: float) -> None:
+        """Lets the fault last for so many seconds."""
+        time.sleep(self.rng.uniform(at_least, at_most))
+
+    def wait_for_end(self) -> None:
+        """Returns when every fold has ended, or ought to have."""
+        until = time.monotonic() + _PATIENCE
+        while self.stack.ledger.left(self.ids) and time.monotonic() < until:
+            time.sleep(0.1)
+
+    def seconds(self) -> float:
+        """Since it struck."""
+        return self.stack.ledger.now() - self.struck_at
+
+
+@dataclass
+class Tally:
+    """What became of the folds."""
+
+    submitted: int
+    right: int = 0
+    wrong: int = 0
+    lost: int = 0
+    twice: int = 0
+    waiting: int = 0
+    unexplained: int = 0
+    tried_again: int = 0
+    problems: list[str] = field(default_factory=list)
+
+    def row(self, name: str, seconds: float) -> str:
+        numbers = (self.right, self.wrong, self.lost, self.twice, self.waiting)
+        return f"{name:44}{self.submitted:9}" + "".join(f"{n:8}" for n in numbers) + f"{seconds:12.1f} s"
+
+
+class Trial:
+    """Strikes one stack with faults; `number` is how many folds are submitted for each."""
+
+    def __init__(self, stack: Stack, seed: int, number: int, say: Callable[[str], None]) -> None:
+        self.stack, self._seed, self._number, self._say = stack, seed, number, say
+        self._workload = Workload(stack.client, random.Random(seed))
+
+    @contextmanager
+    def strike(self, name: str, long: int = 0) -> Iterator[Fault]:
+        """Has folds in every state when the block begins, `long` of them long; expects that all end right after it."""
+        self.stack.wait_until_normal()
+        fault = Fault(name, self.stack, random.Random(f"{self._seed} {name}"), [])
+        with Mailbox(self.stack.client) as mailbox:
+            cancelled = self._submit(fault, long)
+            dropped = self.stack.ledger.dropped()
+            census = self._wait_for_every_state(fault)
+            fault.struck_at = self.stack.ledger.now()
+            in_flight = self.stack.ledger.in_flight(fault.ids)
+            self._say("")
+            self._say(f"{name}, with folds " + ", ".join(f"{state} {census[state]}" for state in STATES))
+            yield fault
+            in_flight += self.stack.ledger.in_flight(fault.ids)
+            fault.wait_for_end()
+        tally = self._count(fault, cancelled, mailbox)
+        normal = self.stack.ledger.ended_at(in_flight) - fault.struck_at
+        self._say(tally.row(name, normal))
+        self._say_more(fault, tally, self.stack.ledger.dropped() - dropped)
+        if tally.problems:
+            raise TrialFailed("\n".join([name, *tally.problems[:20]]))
+        self.stack.wait_until_normal()
+
+    def _submit(self, fault: Fault, long: int) -> set[int]:
+        """Posts the folds, and cancels some: returns the ids of these."""
+        data, number = self._workload.data_set(), self._number
+        fault.folds += self._workload.folds(data, long, nap=_LONG_NAP)
+        fault.long = fault.ids
+        fault.folds += self._workload.folds(data, 2, fails=True)
+        for _ in range(4):  # mixed, because folds run in the order in which they were posted
+            fault.folds += self._workload.folds(data, number // 6, nap=0)
+            fault.folds += self._workload.folds(data, number // 12, nap=_NAP)
+        cancelled = set(fault.ids[-3:])
+        for id in cancelled:
+            answer = requests.post(
+                f"{self.stack.url}runapp/submissionfold/{id}/cancel/", auth=self.stack.client[1:], timeout=30
+            )
+            assert answer.ok, answer.text
+        wide = self._workload.data_set(wide=True, seconds=_PREPARATION)
+        fault.folds += self._workload.folds(wide, 6)
+        return cancelled
+
+    def _wait_for_every_state(self, fault: Fault) -> Counter[str]:
+        census: Counter[str] = Counter()
+        until = time.monotonic() + _ALL_STATES
+        while not all(census[state] for state in STATES):
+            assert time.monotonic() < until, (
+                f"there were never folds in every state at once, the last: {census}"
+            )
+            census = self.stack.ledger.census(fault.ids)
+        return census
+
+    # --- counting ----------------------------------------------------------------------------------
+
+    def _count(self, fault: Fault, cancelled: set[int], mailbox: "Mailbox") -> Tally:
+        tally = Tally(len(fault.folds))
+        ends = self.stack.ledger.ends(fault.ids)
+        succeeded = [id for id, end in ends.items() if end.state == "succeeded"]
+        given = mailbox.fetch(succeeded)
+        twice = self.stack.ledger.counted_twice(fault.ids) | mailbox.twice & set(fault.ids)
+        for fold in fault.folds:
+            end = ends.get(fold.id)
+            verdict = _verdict(fold, end, given.get(fold.id), fold.id in cancelled)
+            setattr(tally, verdict, getattr(tally, verdict) + 1)
+            if verdict != "right":
+                tally.problems.append(f"{verdict}: fold {fold.id}, {end}")
+            if fold.id in twice:
+                tally.twice += 1
+                tally.problems.append(f"counted twice: fold {fold.id}, {end}")
+            for runner, why in end.lost if end else ():
+                tally.tried_again += 1
+                if not (runner in fault.victims or (not runner and fault.orders_may_vanish)):
+                    tally.unexplained += 1
+                    tally.problems.append(f"tried again without need: fold {fold.id}, {runner}: {why}")
+        return tally
+
+    def _say_more(self, fault: Fault, tally: Tally, dropped: Counter[str]) -> None:
+        if tally.tried_again:
+            fault.notes.append(f"{tally.tried_again} tried again")
+        if dropped:
+            fault.notes.append("dropped " + ", ".join(f"{number} {why}" for why, number in dropped.items()))
+        if fault.notes:
+            self._say("    " + "; ".join(fault.notes))
+
+
+def _verdict(fold: Fold, end: End | None, given: dict[str, Any] | None, cancelled: bool) -> str:
+    """What became of a fold: right, wrong, lost or waiting."""
+    if end is None:
+        return "lost"
+    if end.state in ("created", "queued", "running"):
+        return "waiting"
+    if fold.salt is None:
+        meant = end.state == "failed" and end.failure == "user_error" and "on purpose" in end.message
+        return "right" if meant else "lost"
+    if end.state == "cancelled" and cancelled:
+        return "right"
+    if end.state != "succeeded" or given is None:
+        return "lost"
+    runner = int(end.runner.partition("@")[0].removeprefix("runner-"))
+    parts = {"train": given["full_train_predictions"], "test": given["test_predictions"]}
+    right = all(np.array_equal(_unpacked(text), fold.right(part, runner)) for part, text in parts.items())
+    return "right" if right else "wrong"
+
+
+def _unpacked(text: str | None) -> NDArray[np.float64]:
+    return np.frombuffer(zlib.decompress(base64.b64decode(text or "")), dtype="<f8") if text else np.empty(0)
+
+
+class Mailbox:
+    """A client that asks again and again for new predictions, for as long as it lasts."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._given: dict[int, dict[str, Any]] = {}
+        #: Folds that it was given more than once.
+        self.twice: set[int] = set()
+        self._failed = 0
+        self._closing = Event()
+        self._thread = Thread(target=self._collect)
+
+    def __enter__(self) -> "Mailbox":
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._closing.set()
+        self._thread.join()
+
+    def fetch(self, ids: Sequence[int]) -> dict[int, dict[str, Any]]:
+        """The predictions of these folds, as given; those in an answer that got lost are asked for by id."""
+        self._take()
+        missing = [id for id in ids if id not in self._given]
+        if missing and self._failed:
+            answer = post_api.get_prediction_list(*self._client, missing)
+            assert answer.ok, answer.text
+            self._given.update((fold["databoard_sf_id"], fold) for fold in answer.json())
+        return self._given
+
+    def _collect(self) -> None:
+        while not self._closing.wait(1.0):
+            self._take()
+
+    def _take(self) -> None:
+        try:
+            answer = post_api.get_prediction_new(*self._client)
+            answer.raise_for_status()
+            folds = answer.json()
+        except requests.RequestException:
+            self._failed += 1
+            return
+        for fold in folds:
+            id = fold["databoard_sf_id"]
+            if id in self._given:
+                self.twice.add(id)
+            self._given[id] = fold
