@@ -1,7 +1,8 @@
 """Reap: every state has a deadline, enforced here. Never touches the broker."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.db.models.functions import Now
@@ -31,10 +32,16 @@ def run_once(hearing: bool) -> int:
     jobs = states.overdue()
     if not hearing:
         jobs = jobs.filter(state=JobState.CREATED)
-    ended = 0
+    ended, kept = 0, []
+    orders = _Orders()
     for job in jobs.select_related("submissionfold").order_by("deadline")[:_BATCH]:
-        with logs.about(**_about(job)):
-            ended += _end(job)
+        if job.state == JobState.QUEUED and not orders.is_lost(job):
+            kept.append(job.pk)
+        else:
+            with logs.about(**_about(job)):
+                ended += _end(job)
+    if kept:
+        states.still_queued(kept)
     if ended:
         wakeup.scheduler()  # who dispatches may be another scheduler
     return ended
@@ -55,31 +62,40 @@ def _end(job: Job) -> bool:
         return results.give_up(job, why)
     if job.state == JobState.RUNNING:
         why = f"Runner {job.runner} has not been heard of for {SILENCE.seconds} s."
-    elif _is_lost(job):
-        why = f"Its order vanished from queue {job.queue}."
     else:
-        states.still_queued(job.pk, job.attempt)
-        return False
+        why = f"Its order vanished from queue {job.queue}."
     logger.warning("job %s, attempt %d: %s", job.pk, job.attempt, why)
     return results.lose(job, why)
 
 
-def _is_lost(job: Job) -> bool:
-    """Whether a queued order must be gone: later ones were taken, or slots have been free for a while."""
-    assert job.queued_at is not None
-    settled = _SETTLED_AGAIN if job.losses else _SETTLED
-    overtaken = Job.objects.filter(
-        queue=job.queue,
-        state=JobState.RUNNING,
-        queued_at__gt=job.queued_at,
-        started_at__gt=job.queued_at + settled,
-    )
-    return overtaken.filter(queued_at__lt=Now() - settled).exists() or _is_idle(job.queue, settled)
+class _Orders:
+    """What has become of the orders in the broker's queues: looked at once for each queue and round."""
+
+    def __init__(self) -> None:
+        self._taken = cache(_taken)
+        self._is_idle = cache(_is_idle)
+
+    def is_lost(self, job: Job) -> bool:
+        """Whether a queued order must be gone: later ones were taken, or slots have been free for a while."""
+        assert job.queued_at is not None
+        settled = _SETTLED_AGAIN if job.losses else _SETTLED
+        overtaken = any(
+            queued_at > job.queued_at and started_at > job.queued_at + settled
+            for queued_at, started_at in self._taken(job.queue, settled)
+        )
+        return overtaken or self._is_idle(job.queue, settled)
+
+
+def _taken(queue: str, settled: timedelta) -> list[tuple[datetime, datetime]]:
+    """When the running jobs of the queue were queued and started; not those that were queued just now."""
+    running = Job.objects.filter(queue=queue, state=JobState.RUNNING, queued_at__lt=Now() - settled)
+    times = running.values_list("queued_at", "started_at")
+    return [(queued_at, started_at) for queued_at, started_at in times if queued_at and started_at]
 
 
 def _is_idle(queue: str, settled: timedelta) -> bool:
     """Whether a slot that serves the queue has been free for so long. It may serve other queues too."""
-    serving = [runner for runner in runners.live() if queue in runner.queues]
+    serving = runners.serving(queue)
     theirs = Job.objects.filter(runner__in=[runner.name for runner in serving])
     just_ended = theirs.filter(queue__in=queues.ORDER_QUEUES, finished_at__gt=Now() - settled)
     busy = theirs.filter(state=JobState.RUNNING).count() + just_ended.count()
