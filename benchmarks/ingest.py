@@ -1,12 +1,13 @@
-"""How fast outcomes of folds are recorded, beside the same writes by `psycopg2.extras.execute_values`.
+"""How fast outcomes of folds are recorded, beside the same by `psycopg2.extras.execute_values`.
 
 python -m tests.services run postgres -- python -m benchmarks.ingest
 """
 
 import logging
 import statistics
+import struct
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,50 +24,67 @@ def main() -> None:
     from runapp.services import ingest
 
     logging.disable(logging.INFO)  # a line for each fold takes the same time on both sides
-    database.fill(folds=BATCH * 2 * (ROUNDS + 1), waiting=BATCH * 2 * (ROUNDS + 1))
-    ways = {"datarun": ingest.record, "execute_values": by_execute_values}
+    folds = BATCH * 2 * (ROUNDS + 1)
+    database.fill(folds, waiting=folds)
+    print(
+        f"{BATCH} outcomes with {sum(ROWS.values()) * 8} bytes of predictions each, median of {ROUNDS} rounds"
+    )
+    compare(
+        "recorded with all that belongs to it",
+        {"datarun": ingest.record, "execute_values": by_execute_values},
+        timed,
+    )
+    database.fill(folds, waiting=folds)
+    numbers = iter(range(1, folds, BATCH))
+    compare(
+        "their rows of predictions alone",
+        {"datarun": copy, "execute_values": insert},
+        lambda write: alone(write, next(numbers)),
+    )
+
+
+def compare(
+    what: str, ways: Mapping[str, Callable[..., Any]], measure: Callable[[Callable[..., Any]], float]
+) -> None:
+    """Measures the ways in turn, and prints how they did."""
     seconds: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(ROUNDS + 1):
-        for name, ingest.record in ways.items():
-            taken = timed(database.start(BATCH))
+        for name, way in ways.items():
+            taken = measure(way)
             if number:  # the first round warms up
                 seconds[name].append(taken)
     medians = {name: statistics.median(times) for name, times in seconds.items()}
-    print(
-        f"batch of {BATCH} outcomes with {sum(ROWS.values()) * 8} bytes of predictions each, median of {ROUNDS}"
-    )
+    print(what)
     for name, median in medians.items():
-        print(f"{name:15} {median * 1000:7.1f} ms {BATCH / median:8.0f} a second")
-    print(f"ratio           {medians['execute_values'] / medians['datarun']:7.2f}")
+        print(f"  {name:15} {median * 1000:7.1f} ms {BATCH / median:8.0f} a second")
+    print(f"  ratio           {medians['execute_values'] / medians['datarun']:7.2f}")
 
 
-def timed(ids: Sequence[Any]) -> float:
-    """Seconds to record the outcomes of these jobs, with all that belongs to it; only `ingest.record` differs."""
+# --- outcomes ------------------------------------------------------------------------------------------
+
+
+def timed(record: Callable[..., Any]) -> float:
+    """Seconds of `services.results.record`, in which `record` takes the place of `services.ingest.record`."""
     from datarun.contract.messages import Outcome
-    from runapp.services import results
+    from runapp.services import ingest, results
 
-    rng = np.random.default_rng(0)
     measures = {"train_time": 1.0, "test_time": 1.0, "train_memory": 100.0}
     outcomes = [
-        Outcome(
-            str(id),
-            1,
-            "bench",
-            measures=measures,
-            arrays={part: rng.random(rows) for part, rows in ROWS.items()},
-        )
-        for id in ids
+        Outcome(str(id), 1, "bench", measures=measures, arrays=predictions()) for id in database.start(BATCH)
     ]
+    ingest.record = record
     started = time.perf_counter()
     assert results.record(outcomes) == []
     return time.perf_counter() - started
 
 
 def by_execute_values(outcomes: Sequence[Any]) -> set[Any]:
-    """`ingest.record` as it would be with `execute_values`: the same rows, conditions and transaction."""
+    """`ingest.record` as it would be with `execute_values`: the same rows, conditions and transaction.
+
+    In pages of 100 rows, its default, which is quicker than all rows at once.
+    """
     from django.db import connection
 
-    from datarun.contract import npy
     from datarun.contract.messages import MEASURES
     from runapp.services import ingest, metrics
 
@@ -82,23 +100,55 @@ def by_execute_values(outcomes: Sequence[Any]) -> set[Any]:
             "WHERE job.id = said.job::uuid AND job.attempt = said.attempt AND job.runner = said.runner "
             f"AND job.state = 'running' RETURNING job.id::text, job.attempt, job.runner, {metrics.TIMES}",
             [tuple(ingest._said(outcome).values()) for outcome in outcomes],
-            page_size=len(outcomes),
             fetch=True,
         )
         counted = {outcome.job: outcome for outcome in outcomes}
         ids = ingest._array(counted)
         cursor.execute(ingest._FOLDS, [ids])
-        folds = [(fold, counted[job]) for job, fold, _ in cursor.fetchall()]
-        execute_values(
-            cursor,
-            "INSERT INTO runapp_prediction (fold_id, train, test) VALUES %s",
-            [(fold, *(npy.dumps(outcome.arrays[part]) for part in ROWS)) for fold, outcome in folds],
-            page_size=len(folds),
-        )
+        insert(cursor, [(fold, counted[job].arrays) for job, fold, _ in cursor.fetchall()])
         cursor.execute(ingest._FORGET_LOG, [ids])
     metrics.count_ended(counted.values(), [row[3:] for row in ended])
     return {row[:3] for row in ended}
 
+
+# --- predictions ---------------------------------------------------------------------------------------
+
+Rows = Sequence[tuple[int, Mapping[str, Any]]]
+
+
+def alone(write: Callable[[Any, Rows], None], first: int) -> float:
+    """Seconds to write the predictions of `BATCH` folds from `first` on, and commit."""
+    from django.db import connection, transaction
+
+    rows = [(fold, predictions()) for fold in range(first, first + BATCH)]
+    started = time.perf_counter()
+    with transaction.atomic(), connection.cursor() as cursor:
+        write(cursor.cursor, rows)
+    return time.perf_counter() - started
+
+
+def copy(cursor: Any, rows: Rows) -> None:
+    from datarun.contract import npy
+    from runapp.services import ingest
+
+    binary = (
+        (struct.pack(">q", fold), *(npy.dumps(array) for array in arrays.values())) for fold, arrays in rows
+    )
+    cursor.copy_expert(ingest._PREDICT, ingest._Binary(binary), ingest._PIECE)
+
+
+def insert(cursor: Any, rows: Rows) -> None:
+    from datarun.contract import npy
+
+    values = [(fold, *(npy.dumps(array) for array in arrays.values())) for fold, arrays in rows]
+    execute_values(cursor, "INSERT INTO runapp_prediction (fold_id, train, test) VALUES %s", values)
+
+
+def predictions() -> dict[str, Any]:
+    return {part: _RNG.random(rows) for part, rows in ROWS.items()}
+
+
+_RNG = np.random.default_rng(0)
 
 if __name__ == "__main__":
     main()

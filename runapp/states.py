@@ -12,18 +12,18 @@ that means; nothing here publishes, sends or reads predictions.
 Every state that is not terminal has a deadline; `overdue` finds those that outlived it.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
-from typing import Any
+from typing import Any, NamedTuple
 from uuid import UUID
 
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
 
-from datarun.contract.failures import RETRIED, FailureKind
-from datarun.contract.messages import Claim, Outcome, StageReached
+from datarun.contract.failures import FailureKind
+from datarun.contract.messages import Claim, HandedBack, Outcome, Result, StageReached, Stopped
 from datarun.contract.states import TERMINAL_STATES, JobState, Stage
 
 from .models import WAIT_LIMIT, Attempt, Job, LogPiece
@@ -41,6 +41,9 @@ UNFINISHED = (JobState.CREATED, JobState.QUEUED, JobState.RUNNING)
 #: The outcome of an attempt whose runner left; it is no state of a job.
 HANDED_BACK = "handed back"
 
+#: What names an attempt on a runner: job, attempt, runner.
+Key = tuple[str, int, str]
+
 
 _CLAIM = f"""
     UPDATE runapp_job AS job
@@ -56,6 +59,10 @@ _REACH = f"""
     WHERE job.id = said.job AND job.attempt = said.attempt AND job.runner = said.runner
           AND job.state = '{JobState.RUNNING}'
 """
+
+
+def key(result: Result) -> Key:
+    return (result.job, result.attempt, result.runner)
 
 
 @transaction.atomic
@@ -118,47 +125,66 @@ def outdated(attempts: Mapping[str, int], runner: str) -> list[str]:
 
 
 def finish(outcome: Outcome) -> bool:
-    """running → succeeded or failed, or → created for a failure of ours that gets another attempt."""
-    current = _running(outcome.job, outcome.attempt, outcome.runner)
-    texts = {"message": storable(outcome.message), "log": storable(outcome.log)}
-    if outcome.failure in RETRIED:
-        return _retry(current, FailureKind(outcome.failure), **texts)
+    """running → succeeded or failed, by an outcome that is final."""
+    current = Job.objects.filter(
+        id=outcome.job, attempt=outcome.attempt, state=JobState.RUNNING, runner=outcome.runner
+    )
     state = JobState.SUCCEEDED if outcome.failure is None else JobState.FAILED
+    texts = {"message": storable(outcome.message), "log": storable(outcome.log)}
     if not current.update(**_ended(state), stage=outcome.stage, failure=outcome.failure or "", **texts):
         return False
     LogPiece.objects.filter(job_id=outcome.job).delete()
     return True
 
 
-def lose(id: UUID, attempt: int, why: str) -> bool:
-    """queued or running → created for another attempt, or → failed after too many: nobody answers for it.
-
-    Only once its deadline is over: what was heard of it meanwhile counts.
-    """
-    current = overdue().filter(id=id, attempt=attempt, state__in=IN_FLIGHT)
-    return _retry(current, FailureKind.LOST, message=why, log="")
-
-
 @transaction.atomic
-def hand_back(id: str, attempt: int, runner: str) -> bool:
-    """running → created: its runner leaves. The attempt counts as no loss."""
-    current = _running(id, attempt, runner)
-    job = current.select_for_update().first()
-    if job is None:
-        return False
-    if job.cancel_requested:
-        return _cancelled(job)
-    _archive(
-        job, HANDED_BACK, FailureKind.LOST, f"Handed back by {runner}, which was stopped.", _take_log(job)
+def retry(outcomes: Sequence[Outcome]) -> set[Key]:
+    """running → created for another attempt, or → failed after too many: they failed through no fault of theirs."""
+    said = {key(outcome): outcome for outcome in reversed(outcomes)}
+    held = _held(said)
+    _set_back(
+        {
+            job: _End(JobState.FAILED, str(outcome.failure), storable(outcome.message), storable(outcome.log))
+            for job, outcome in ((job, said[name]) for name, job in held.items())
+        }
     )
-    return bool(current.update(**_waiting_again()))
+    return set(held)
 
 
 @transaction.atomic
-def stopped(id: str, attempt: int, runner: str) -> bool:
-    """running → cancelled: its runner confirms that no process of it is left."""
-    job = _running(id, attempt, runner).select_for_update().first()
-    return job is not None and _cancelled(job)
+def hand_back(returned: Iterable[HandedBack]) -> set[Key]:
+    """running → created: their runner leaves. The attempts count as no loss."""
+    held = _held({key(result) for result in returned})
+    _set_back(
+        {
+            job: _End(HANDED_BACK, FailureKind.LOST, f"Handed back by {job.runner}, which was stopped.")
+            for job in held.values()
+        }
+    )
+    return set(held)
+
+
+@transaction.atomic
+def stop(confirmed: Iterable[Stopped]) -> set[Key]:
+    """running → cancelled: their runner confirms that no process of them is left."""
+    held = _held({key(result) for result in confirmed})
+    logs = _take_logs(held.values())
+    for job in held.values():
+        _set(job, **_ended(JobState.CANCELLED), log=logs[job.pk])
+    _save(held.values())
+    return set(held)
+
+
+@transaction.atomic
+def lose(lost: Mapping[UUID, tuple[int, str]]) -> set[UUID]:
+    """queued or running → created for another attempt, or → failed after too many: nobody answers for these attempts.
+
+    `lost` says which attempt of each, and why. Only once its deadline is over: what was heard of it meanwhile counts.
+    """
+    current = overdue().filter(id__in=list(lost), state__in=IN_FLIGHT).order_by("pk").select_for_update()
+    held = [job for job in current if job.attempt == lost[job.pk][0]]
+    _set_back({job: _End(JobState.FAILED, FailureKind.LOST, lost[job.pk][1]) for job in held})
+    return {job.pk for job in held}
 
 
 @transaction.atomic
@@ -188,11 +214,8 @@ def release(jobs: QuerySet[Job]) -> int:
 def rerun(jobs: QuerySet[Job], waits_for_data: bool = False) -> set[UUID]:
     """failed, cancelled or succeeded → created, at a person's wish; what was before is kept. Returns which."""
     ended = _in(jobs).filter(state__in=TERMINAL_STATES).order_by("pk").select_for_update()
-    ids = set()
-    for job in ended:
-        ids.add(job.pk)
-        if job.attempt:
-            _archive(job, job.state, job.failure, job.message, job.log)
+    _archive({job: _End(job.state, job.failure, job.message, job.log) for job in ended if job.attempt})
+    ids = {job.pk for job in ended}
     Job.objects.filter(pk__in=ids).update(
         **_waiting_again(),
         losses=0,
@@ -248,10 +271,6 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
     return [list(column) for column in zip(*rows, strict=True)]
 
 
-def _running(id: str, attempt: int, runner: str) -> QuerySet[Job]:
-    return Job.objects.filter(id=id, attempt=attempt, state=JobState.RUNNING, runner=runner)
-
-
 def _ended(state: JobState) -> dict[str, Any]:
     ended = {"state": state, "finished_at": Now(), "deadline": None}
     return ended | {"message": "It was cancelled."} if state == JobState.CANCELLED else ended
@@ -267,53 +286,92 @@ def _waiting_again() -> dict[str, Any]:
     }
 
 
-@transaction.atomic
-def _retry(jobs: QuerySet[Job], kind: FailureKind, message: str, log: str) -> bool:
-    """Another attempt, after a pause that doubles; or the end, after too many losses."""
-    job = jobs.select_for_update().first()
-    if job is None:
-        return False
-    this = Job.objects.filter(pk=job.pk)
-    if job.cancel_requested:
-        return _cancelled(job)
-    arrived = _take_log(job)
-    log = log or arrived
-    # An order that vanished from the broker before anybody took it says nothing about the job.
-    losses = job.losses + (job.state == JobState.RUNNING)
-    if losses >= MAX_LOSSES:
-        message = f"{message}\nIt is not tried again: {losses} attempts were lost or failed for such reasons."
-        return bool(
-            this.update(**_ended(JobState.FAILED), failure=kind, message=message, log=log, losses=losses)
-        )
-    _archive(job, JobState.FAILED, kind, message, log)
-    pause = timedelta(seconds=min(60, 2 ** min(job.attempt, 6)))
-    return bool(this.update(**_waiting_again(), losses=losses, not_before=Now() + pause))
-
-
-def _cancelled(job: Job) -> bool:
-    """running → cancelled, for a job that is locked; what had arrived of its log is kept."""
-    return bool(Job.objects.filter(pk=job.pk).update(**_ended(JobState.CANCELLED), log=_take_log(job)))
-
-
-def _take_log(job: Job) -> str:
-    """What had arrived of the log of an attempt that has ended without one; its pieces go."""
-    log = printed(job)
-    LogPiece.objects.filter(job=job).delete()
-    return log
-
-
-def _archive(job: Job, outcome: str, failure: str, message: str, log: str) -> None:
-    """Keeps what the attempt that has ended was, once: a job may end again before its next one."""
-    attempt = Attempt(
-        job=job,
-        number=job.attempt,
-        # An order that nobody claimed had no runner: the job still names the one before.
-        runner=job.runner if job.started_at else "",
-        started_at=job.started_at,
-        ended_at=job.finished_at or Now(),
-        outcome=outcome,
-        failure=failure,
-        message=message,
-        log=log,
+def _held(keys: Collection[Key]) -> dict[Key, Job]:
+    """The jobs that run these attempts on these runners, locked."""
+    running = Job.objects.filter(pk__in={job for job, _, _ in keys}, state=JobState.RUNNING)
+    locked = (
+        (str(job.pk), job.attempt, job.runner, job) for job in running.order_by("pk").select_for_update()
     )
-    Attempt.objects.bulk_create([attempt], ignore_conflicts=True)
+    return {
+        (id, attempt, runner): job for id, attempt, runner, job in locked if (id, attempt, runner) in keys
+    }
+
+
+class _End(NamedTuple):
+    """What became of an attempt, as the history has it."""
+
+    outcome: str
+    failure: str
+    message: str
+    log: str = ""
+
+
+def _set_back(ends: Mapping[Job, _End]) -> None:
+    """These jobs, which are locked, get another attempt after a pause that doubles; or end, after too many losses."""
+    logs = _take_logs(ends)
+    again: dict[Job, _End] = {}
+    for job, end in ends.items():
+        log = end.log or logs[job.pk]
+        if job.cancel_requested:
+            _set(job, **_ended(JobState.CANCELLED), log=logs[job.pk])
+            continue
+        if end.outcome != HANDED_BACK:
+            # An order that vanished from the broker before anybody took it says nothing about the job.
+            job.losses += job.state == JobState.RUNNING
+            job.not_before = Now() + timedelta(seconds=min(60, 2 ** min(job.attempt, 6)))
+        if end.outcome != HANDED_BACK and job.losses >= MAX_LOSSES:
+            why = f"It is not tried again: {job.losses} attempts were lost or failed for such reasons."
+            _set(
+                job, **_ended(JobState.FAILED), failure=end.failure, message=f"{end.message}\n{why}", log=log
+            )
+        else:
+            again[job] = end._replace(log=log)
+    _archive(again)
+    for job in again:
+        _set(job, **_waiting_again())
+    _save(ends)
+
+
+_SET_BACK = (
+    *("state", "stage", "deadline", "queued_at", "started_at", "finished_at"),
+    *("losses", "not_before", "failure", "message", "log"),
+)
+
+
+def _set(job: Job, **values: Any) -> None:
+    for name, value in values.items():
+        setattr(job, name, value)
+
+
+def _save(jobs: Collection[Job]) -> None:
+    """Writes what has been set of these jobs, which are locked."""
+    Job.objects.bulk_update(jobs, _SET_BACK, batch_size=100)
+
+
+def _take_logs(jobs: Iterable[Job]) -> dict[UUID, str]:
+    """What had arrived of the logs of attempts that have ended without one; their pieces go."""
+    attempts = {job.pk: job.attempt for job in jobs}
+    texts = dict.fromkeys(attempts, "")
+    pieces = LogPiece.objects.filter(job__in=list(attempts))
+    for id, attempt, text in pieces.order_by("job", "offset").values_list("job", "attempt", "text"):
+        if attempt == attempts[id]:
+            texts[id] += text
+    pieces.delete()
+    return texts
+
+
+def _archive(ends: Mapping[Job, _End]) -> None:
+    """Keeps what the attempts that have ended were, once: a job may end again before its next one."""
+    attempts = [
+        Attempt(
+            job=job,
+            number=job.attempt,
+            # An order that nobody claimed had no runner: the job still names the one before.
+            runner=job.runner if job.started_at else "",
+            started_at=job.started_at,
+            ended_at=job.finished_at or Now(),
+            **end._asdict(),
+        )
+        for job, end in ends.items()
+    ]
+    Attempt.objects.bulk_create(attempts, ignore_conflicts=True)

@@ -32,14 +32,19 @@ def run_once(hearing: bool) -> int:
     jobs = states.overdue()
     if not hearing:
         jobs = jobs.filter(state=JobState.CREATED)
-    ended, kept = 0, []
+    ended, lost, kept = 0, {}, []
     orders = _Orders()
     for job in jobs.select_related("submissionfold").order_by("deadline")[:_BATCH]:
-        if job.state == JobState.QUEUED and not orders.is_lost(job):
-            kept.append(job.pk)
+        if job.state == JobState.CREATED:
+            ended += _give_up(job)
+        elif job.state == JobState.RUNNING:
+            lost[job] = f"Runner {job.runner} has not been heard of for {SILENCE.seconds} s."
+        elif orders.is_lost(job):
+            lost[job] = f"Its order vanished from queue {job.queue}."
         else:
-            with logs.about(**_about(job)):
-                ended += _end(job)
+            kept.append(job.pk)
+    if lost:
+        ended += _lose(lost)
     if kept:
         states.still_queued(kept)
     if ended:
@@ -55,17 +60,20 @@ def _about(job: Job) -> dict[str, Any]:
     return about | {"job": str(job.pk), "attempt": job.attempt, "runner": runner}
 
 
-def _end(job: Job) -> bool:
-    if job.state == JobState.CREATED:
-        why = f"It has waited for too long. {waiting.explain(job) or ''}"
+def _give_up(job: Job) -> bool:
+    why = f"It has waited for too long. {waiting.explain(job) or ''}"
+    with logs.about(**_about(job)):
         logger.warning("job %s: %s", job.pk, why)
-        return results.give_up(job, why)
-    if job.state == JobState.RUNNING:
-        why = f"Runner {job.runner} has not been heard of for {SILENCE.seconds} s."
-    else:
-        why = f"Its order vanished from queue {job.queue}."
-    logger.warning("job %s, attempt %d: %s", job.pk, job.attempt, why)
-    return results.lose(job, why)
+    return results.give_up(job, why)
+
+
+def _lose(why: dict[Job, str]) -> int:
+    lost = results.lose(why)
+    for job, text in why.items():
+        if job.pk in lost:
+            with logs.about(**_about(job)):
+                logger.warning("job %s, attempt %d: %s", job.pk, job.attempt, text)
+    return len(lost)
 
 
 class _Orders:

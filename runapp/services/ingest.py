@@ -13,15 +13,13 @@ from typing import Any
 from django.db import connection
 
 from datarun.contract import npy
-from datarun.contract.messages import MEASURES, Outcome, Result
+from datarun.contract.messages import MEASURES, Outcome
 from datarun.contract.states import JobState
 from runapp import states
 
 from . import blobs, metrics
 
 logger = logging.getLogger(__name__)
-
-Key = tuple[str, int, str]
 
 _FINISH = f"""
     UPDATE runapp_job AS job
@@ -46,12 +44,12 @@ _FORGET_LOG = "DELETE FROM runapp_logpiece WHERE job_id = ANY (%s::uuid[])"
 _PIECE = 1 << 18  # bytes that are made and sent at a time, while the server stores those before
 
 
-def record(outcomes: Sequence[Outcome]) -> set[Key]:
+def record(outcomes: Sequence[Outcome]) -> set[states.Key]:
     """running → succeeded or failed, with measures and predictions; in the caller's transaction.
 
     Returns the keys of those whose attempt was running; the others changed nothing.
     """
-    said = {key(outcome): outcome for outcome in reversed(outcomes)}  # of duplicates the first counts
+    said = {states.key(outcome): outcome for outcome in reversed(outcomes)}  # of duplicates the first counts
     with connection.cursor() as cursor:
         # In the order of their ids, like whoever else locks several jobs.
         cursor.execute(_FINISH, [json.dumps([_said(said[name]) for name in sorted(said)])])
@@ -88,11 +86,6 @@ def _say(outcome: Outcome, fold: int, submission: int) -> None:
     logger.info(
         text, fold, submission, ended, *about.values(), extra=about | {"fold": fold, "submission": submission}
     )
-
-
-def key(result: Result) -> Key:
-    """What names an attempt on a runner."""
-    return (result.job, result.attempt, result.runner)
 
 
 def _said(outcome: Outcome) -> dict[str, Any]:

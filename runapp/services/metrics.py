@@ -94,9 +94,10 @@ def count_batch(duty: str, size: int, lags: Iterable[float] = ()) -> None:
     add(tally)
 
 
-def count_attempts(outcome: str) -> None:
-    """Counts one attempt that ended without an outcome of its own: lost, handed back, cancelled."""
-    add({("datarun_attempts", labels(outcome=outcome)): 1})
+def count_attempts(outcome: str, number: int) -> None:
+    """Counts attempts that ended without an outcome of their own: lost, handed back, cancelled."""
+    if number:
+        add({("datarun_attempts", labels(outcome=outcome)): number})
 
 
 def count_dropped(reasons: Iterable[str]) -> None:

@@ -5,8 +5,9 @@ duplicate, stale) is dropped and counted. Nothing that a submission wrote is unp
 """
 
 import logging
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
+from uuid import UUID
 
 from django.db import transaction
 from django.db.models.functions import Now
@@ -26,13 +27,16 @@ from datarun.contract.messages import (
     Stop,
     Stopped,
 )
-from datarun.contract.states import JobState
+from datarun.contract.states import JobKind, JobState
 from runapp import states
 from runapp.models import Dropped, Job, LogPiece, PreparedData, Runner
 
 from . import ingest, metrics, raw_data
 
 logger = logging.getLogger(__name__)
+
+#: What ends an attempt.
+_End = Outcome | HandedBack | Stopped
 
 _LONGEST_NAME = 255  # characters of a runner's name
 
@@ -51,30 +55,71 @@ def record(results: Iterable[Result]) -> list[Told]:
     Claims come first, and outcomes of folds that end for good last, all of them together. That is no other
     result than in their order of arrival: an outcome needs its claim, and what is stale stays stale.
     """
-    claims: list[Claim] = []
-    final: list[Outcome] = []
-    others: list[Outcome | HandedBack | Stopped] = []
-    for result in results:
-        if isinstance(result, Claim):
-            claims.append(result)
-        elif isinstance(result, Outcome) and result.failure not in RETRIED:
-            final.append(result)
-        else:
-            others.append(result)
-    told = _claim(claims)
-    preparations = _preparations(final) if final else set()
-    for result in others + [outcome for outcome in final if outcome.job in preparations]:
-        _record_one(result)
-    if bulk := [outcome for outcome in final if outcome.job not in preparations]:
-        _drop_rest(bulk, ingest.record(bulk))
+    results = list(results)
+    told = _claim([result for result in results if isinstance(result, Claim)])
+    others = [result for result in results if not isinstance(result, Claim)]
+    preparations = _preparations(others)
+    for result in others:
+        if result.job in preparations:
+            _record_preparation(result)
+    _drop_rest(folds := [result for result in others if result.job not in preparations], _end(folds))
     return told
 
 
-def _preparations(outcomes: list[Outcome]) -> set[str]:
-    """Those of the outcomes' jobs that prepare data: what waits for them must hear of it."""
-    # What is not in flight now has no outcome that counts.
+def _end(results: Iterable[_End]) -> set[states.Key]:
+    """Applies what ended attempts, each kind of it at once; returns the keys of those that counted."""
+    final: list[Outcome] = []
+    setbacks: list[Outcome] = []
+    returned: list[HandedBack] = []
+    confirmed: list[Stopped] = []
+    for result in results:
+        match result:
+            case Outcome(failure=failure):
+                (setbacks if failure in RETRIED else final).append(result)
+            case HandedBack():
+                returned.append(result)
+            case Stopped():
+                confirmed.append(result)
+    counted: set[states.Key] = set()
+    if setbacks:
+        counted |= (again := states.retry(setbacks))
+        metrics.count_outcomes(
+            {states.key(each): each for each in setbacks if states.key(each) in again}.values()
+        )
+    if returned:
+        counted |= (handed_back := states.hand_back(returned))
+        metrics.count_attempts(states.HANDED_BACK, len(handed_back))
+    if confirmed:
+        counted |= (stopped := states.stop(confirmed))
+        metrics.count_attempts(JobState.CANCELLED, len(stopped))
+    return counted | (ingest.record(final) if final else set())
+
+
+def _preparations(results: Collection[_End]) -> set[str]:
+    """Those of the jobs that prepare data: what waits for them must hear of it."""
+    if not results:
+        return set()
+    # What is not in flight now has nothing to report that counts.
     in_flight = Job.objects.filter(queue=queues.PREPARATION, state__in=states.IN_FLIGHT)
-    return {str(id) for id in in_flight.values_list("pk", flat=True)} & {outcome.job for outcome in outcomes}
+    return {str(id) for id in in_flight.values_list("pk", flat=True)} & {result.job for result in results}
+
+
+def _record_preparation(result: _End) -> None:
+    """One at a time, with the lock of its data set."""
+    version = raw_data.prepared_by(result.job)
+    if isinstance(result, Outcome) and result.failure not in RETRIED:
+        applied = states.finish(result)
+        metrics.count_outcomes([result] if applied else [])
+    else:
+        applied = bool(_end([result]))
+    if not applied:
+        _drop_rest([result], set())
+    elif version is not None:
+        if isinstance(result, Outcome) and result.failure is None:
+            _check_complete(version, result)
+            made = PreparedData.objects.filter(pk=version.pk)
+            made.update(files=dict(result.blobs), **result.counts)
+        raw_data.settle(version)
 
 
 def _claim(claims: list[Claim]) -> list[Told]:
@@ -89,38 +134,31 @@ def _unwanted(runner: str, job: str, attempt: int) -> Told:
     return Told(runner, Stop(job=job, attempt=attempt, why="This attempt is not wanted any more."))
 
 
-def _record_one(result: Outcome | HandedBack | Stopped) -> None:
-    version = raw_data.prepared_by(result.job)
-    match result:
-        case Outcome():
-            applied = states.finish(result)
-            metrics.count_outcomes([result] if applied else [])
-        case HandedBack():
-            if applied := states.hand_back(result.job, result.attempt, result.runner):
-                metrics.count_attempts(states.HANDED_BACK)
-        case Stopped():
-            if applied := states.stopped(result.job, result.attempt, result.runner):
-                metrics.count_attempts(JobState.CANCELLED)
-    if not applied:
-        _drop_rest([result], set())
-    elif version is not None:
-        if isinstance(result, Outcome) and result.failure is None:
-            _check_complete(version, result)
-            made = PreparedData.objects.filter(pk=version.pk)
-            made.update(files=dict(result.blobs), **result.counts)
-        raw_data.settle(version)
+def lose(why: Mapping[Job, str]) -> set[UUID]:
+    """Nobody answers for these jobs in flight: they get another attempt, or end with all that follows from it.
+
+    Returns the ids of those of which nothing was heard meanwhile.
+    """
+    preparations = [job for job in why if job.kind == JobKind.PREPARE]
+    lost = _lose({job: text for job, text in why.items() if job not in preparations})
+    return lost.union(*(_lose_preparation(job, why[job]) for job in preparations))
 
 
 @transaction.atomic
-def lose(job: Job, why: str) -> bool:
-    """Nobody answers for a job in flight: it gets another attempt, or ends with all that follows from it."""
+def _lose(why: Mapping[Job, str]) -> set[UUID]:
+    lost = states.lose({job.pk: (job.attempt, text) for job, text in why.items()})
+    metrics.count_attempts(FailureKind.LOST, len(lost))
+    return lost
+
+
+@transaction.atomic
+def _lose_preparation(job: Job, why: str) -> set[UUID]:
+    """With the lock of its data set."""
     version = raw_data.prepared_by(job.pk)
-    if not states.lose(job.pk, job.attempt, why):
-        return False
-    metrics.count_attempts(FailureKind.LOST)
-    if version is not None:
+    lost = _lose({job: why})
+    if lost and version is not None:
         raw_data.settle(version)
-    return True
+    return lost
 
 
 @transaction.atomic
@@ -134,12 +172,12 @@ def give_up(job: Job, why: str) -> bool:
     return True
 
 
-def _drop_rest(results: Iterable[Result], accepted: set[ingest.Key]) -> None:
+def _drop_rest(results: Iterable[Result], accepted: set[states.Key]) -> None:
     """Drops those that were not accepted, and the repetitions of those that were."""
     left = set(accepted)
     rest: list[Result] = []
     for result in results:
-        if (key := ingest.key(result)) in left:
+        if (key := states.key(result)) in left:
             left.remove(key)
         else:
             rest.append(result)

@@ -145,6 +145,6 @@ def test_a_running_fold_whose_runner_is_gone_shows_there_until_it_is_given_up(
     (row,) = listed(api)
     assert (row["state"], len(row["runs"])) == ("gone", 1)
     job = Job.objects.get(deadline__lt=Now())
-    assert results.lose(job, "It fell silent.")
+    assert results.lose({job: "It fell silent."})
     (row,) = listed(api)
     assert row["runs"] == []

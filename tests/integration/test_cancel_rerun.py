@@ -126,7 +126,7 @@ def test_a_cancelled_fold_whose_runner_dies_or_leaves_is_not_tried_again(version
         running(one)
         cancelled(one)
     overdue(dies.job_id)
-    assert results.lose(job_of(dies), "It fell silent.")
+    assert results.lose({job_of(dies): "It fell silent."})
     results.record([handed_back(leaves), outcome(fails, failure="environment")])
     assert [state_of(one) for one in (dies, leaves, fails)] == [JobState.CANCELLED] * 3
 
@@ -254,7 +254,7 @@ def test_the_history_tells_apart_how_attempts_ended(version: PreparedData) -> No
     rerun(one)
     queued(one)
     overdue(one.job_id)
-    assert results.lose(job_of(one), "Its order vanished.")
+    assert results.lose({job_of(one): "Its order vanished."})
     running(one)
     results.record([outcome(one)])
     assert history(one) == [
@@ -323,7 +323,7 @@ def test_a_cancel_beside_a_loss_ends_the_fold() -> None:
     one = fold(prepared())
     running(one)
     overdue(one.job_id)
-    while_uncommitted(lambda: results.lose(job_of(one), "It fell silent."), lambda: cancelled(one))
+    while_uncommitted(lambda: results.lose({job_of(one): "It fell silent."}), lambda: cancelled(one))
     assert state_of(one) == JobState.CANCELLED
 
 

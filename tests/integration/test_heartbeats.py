@@ -112,7 +112,7 @@ def test_who_works_on_what_has_ended_is_told_to_stop(version: PreparedData) -> N
     results.record([outcome(ended)])
     states.cancel(Job.objects.filter(pk=cancelled.job_id))
     overdue(lost.job_id)
-    assert results.lose(job_of(lost), "It fell silent.")
+    assert results.lose({job_of(lost): "It fell silent."})
     told = live(running={str(one.job_id): 1 for one in (ended, cancelled, lost, elsewhere)})
     assert {(to.runner, to.stop.job, to.stop.attempt) for to in told} == {
         (RUNNER, str(one.job_id), 1) for one in (ended, cancelled, lost, elsewhere)

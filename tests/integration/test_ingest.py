@@ -12,7 +12,7 @@ from kombu import Connection
 
 from datarun.broker import connection as broker
 from datarun.contract import npy, queues, wire
-from datarun.contract.messages import MEASURES, Outcome
+from datarun.contract.messages import MEASURES, HandedBack, Outcome
 from datarun.contract.states import JobState
 from runapp import states
 from runapp.models import Dropped, Job, LogPiece, Prediction, PreparedData, SubmissionFold
@@ -71,7 +71,7 @@ def test_of_a_mixed_batch_exactly_what_counts_is_recorded(version: PreparedData)
     run(good, failed, repeated, overtaken, over, untouched)
     running(elsewhere, "runner-2")
     late = predicting(overtaken, 9.0)
-    assert states.hand_back(*(late.job, late.attempt, late.runner))
+    assert states.hand_back([HandedBack(late.job, late.attempt, late.runner)])
     run(overtaken)
     results.record([first_end := predicting(over, 1.0)])
     before = rows()

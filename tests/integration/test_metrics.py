@@ -129,7 +129,7 @@ def test_attempts_are_counted_by_how_they_ended(version: PreparedData) -> None:
         running(one)
     results.record([outcome(good), outcome(bad, failure="user_error"), outcome(ours, failure="environment")])
     overdue(lost.job_id)
-    assert results.lose(job_of(lost), "It fell silent.")
+    assert results.lose({job_of(lost): "It fell silent."})
     jobs.cancel(SubmissionFold.objects.filter(pk__in=[gone.pk, never_ran.pk]))
     results.record([handed_back(back), stopped(gone)])
     results.record([outcome(good), stopped(gone)])  # these change nothing

@@ -162,7 +162,7 @@ def test_of_two_reapers_one_counts_the_loss(version: PreparedData) -> None:
     later(seconds=13)
     seen_by_another = job_of(one)
     assert reaped() == 1
-    assert not results.lose(seen_by_another, "It fell silent.")
+    assert not results.lose({seen_by_another: "It fell silent."})
     assert job_of(one).losses == 1
 
 

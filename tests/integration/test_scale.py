@@ -22,7 +22,7 @@ from pytest_django import DjangoDbBlocker
 
 from benchmarks import database
 from datarun.broker import connection as broker
-from datarun.contract.messages import Claim, HandedBack, LogChunk, Outcome, StageReached
+from datarun.contract.messages import Claim, HandedBack, LogChunk, Outcome, Result, StageReached, Stopped
 from datarun.contract.states import FoldState, JobState
 from runapp.models import Job, Prediction, RawData, Submission, SubmissionFold
 from runapp.scheduler import reap
@@ -169,6 +169,37 @@ def test_a_sweep() -> None:
     with indexed():
         ended = reap.run_once(hearing=True)
     assert ended == 42
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        lambda id: Outcome(id, 1, RUNNER, failure="environment", message="no disk"),
+        lambda id: HandedBack(id, 1, RUNNER),
+        lambda id: Stopped(id, 1, RUNNER),
+        lambda id: Outcome(id, 1, RUNNER, failure="user_error"),
+        lambda id: Outcome(id, 2, RUNNER),
+    ],
+)
+def test_a_batch_of_whatever_end_costs_no_statement_each(ends: Callable[[str], Result]) -> None:
+    numbers = []
+    for size in (2, 60):
+        ids = in_flight(size)
+        with indexed() as plans:
+            results.record([ends(str(id)) for id in ids])
+        numbers.append(len(plans.plans))
+        Job.objects.filter(pk__in=ids).update(state=JobState.SUCCEEDED)
+    assert numbers[0] == numbers[1]
+
+
+def test_a_sweep_of_many_lost_jobs_costs_no_statement_each() -> None:
+    numbers = []
+    for size in (2, 60):
+        Job.objects.filter(pk__in=in_flight(size)).update(deadline=Now() - timedelta(seconds=1))
+        with indexed() as plans:
+            assert reap.run_once(hearing=True) == size
+        numbers.append(len(plans.plans))
+    assert numbers[0] == numbers[1]
 
 
 def test_orders_that_may_wait_cost_a_sweep_no_statement_each() -> None:
