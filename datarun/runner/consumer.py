@@ -25,7 +25,7 @@ from .app import settings
 from .blobs import BlobStore
 from .events import EventSender
 from .executors.process import ProcessExecutor
-from .sandbox import leftovers
+from .sandbox.warm import remove
 from .slot import Slot, TakenOrders
 
 logger = logging.getLogger(__name__)
@@ -59,15 +59,17 @@ class Consumer:
         self._stopping = threading.Event()
         blobs = BlobStore(settings.master_url, settings.token, settings.cache / hostname, self._stopping)
         threads = max(1, (os.cpu_count() or 1) // controller.concurrency)
-        executor = ProcessExecutor(
+        scratch = settings.scratch / hostname
+        self._claim_name(scratch)
+        remove(scratch)  # what a runner that was killed has left
+        self._executor = ProcessExecutor(
             blobs,
-            settings.scratch / hostname,
+            scratch,
             threads,
             time_limit=controller.time_limit,
             soft_time_limit=controller.soft_time_limit,
+            name=hostname,
         )
-        self._claim_name(settings.scratch / hostname)
-        leftovers.sweep(settings.scratch / hostname)
         taken, events = TakenOrders(), EventSender(settings.broker_url, self._stopping)
         events.start()
         self._slots = [
@@ -75,7 +77,7 @@ class Consumer:
                 hostname,
                 settings.broker_url,
                 self._queues,
-                executor,
+                self._executor,
                 taken,
                 events,
                 self._stopping,

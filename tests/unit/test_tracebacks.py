@@ -5,8 +5,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-
 from datarun.runner.sandbox.folder import PACKAGE, JobFolder
+
 from datarun.runner.sandbox.tracebacks import describe
 from datarun.runner.workflows.custom import import_custom
 from datarun.runner.workflows.tabular import make

@@ -1,7 +1,4 @@
-"""The supervisor's side of the sandbox: starts a job's process tree, watches it, ends it.
-
-It decides by the clock, by what the operating system tells and by the sizes it reads itself.
-"""
+"""Runs one task in a child of a zygote: feeds it, listens to it, limits it, ends it with all its descent."""
 
 import contextlib
 import json
@@ -9,8 +6,7 @@ import math
 import os
 import selectors
 import signal
-import subprocess
-import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -24,17 +20,19 @@ from datarun.contract.failures import FailureKind
 from datarun.contract.messages import Limits
 from datarun.contract.states import Stage
 
-from . import leftovers
-from .folder import MAX_RSS_UNIT, JobFolder
+from .cgroup import Cgroup
+from .lockdown import MAX_PROCESSES
 from .log import BoundedLog
+from .task import MAX_OUTPUT, MAX_RSS_UNIT, Task
+from .warm import Zygote, kill_group
 
 _TICK = 0.1  # seconds between two looks at the clock
 _LOOK = 0.25  # seconds between two looks at what the job has used
-_OBEDIENCE = 2.0  # seconds that the keeper has to end its tree when it is told to
+_AGAIN = 0.5  # seconds after which a child that still lives is killed again
 #: Bytes: the longest traceback, should JSON make twelve of every character.
 _LONGEST_REPORT = 1 << 20
-_LONGEST_EXIT = 256
-_PACKAGE_ROOT = str(Path(__file__).resolve().parents[3])
+_LONGEST_END = 256
+_PARTS = ("train", "test")
 
 
 class Interrupt(StrEnum):
@@ -46,17 +44,22 @@ class Interrupt(StrEnum):
 
 @dataclass
 class Ending:
-    """How a job's process tree ended. `report` is what the child last said, not to be believed."""
+    """How a child ended. `report` and `predictions` are what it last said, not to be believed."""
 
     stopped: FailureKind | None = None
     why: str = ""
     interrupt: Interrupt | None = None
+    # None if it isn't known: the zygote has died too.
     exit_code: int | None = None
     # The most bytes that the child itself had in memory at a time.
     peak: int = 0
+    # Whether the kernel killed a process of it for its control group's memory.
+    memory_kill: bool = False
     # How far it says that it came.
     stage: Stage = Stage.STARTED
     report: Mapping[str, Any] = field(default_factory=dict)
+    # Part → what should be `.npy`.
+    predictions: dict[str, bytes] = field(default_factory=dict)
     log: str = ""
 
 
@@ -74,68 +77,84 @@ class Watcher:
         return None
 
 
-def run(folder: JobFolder, limits: Limits, threads: int, watcher: Watcher) -> Ending:
-    """Runs the task in `folder` and returns when no process of it is left."""
-    return _Run(folder, limits, threads, watcher).supervise()
+def run(
+    zygote: Zygote, job: Path, task: Task, limits: Limits, watcher: Watcher, cgroup: Cgroup | None = None
+) -> Ending:
+    """Runs `task` in the folder `job` and returns when no process of it is left; raises `ZygoteError`."""
+    return _Run(zygote, job, task, limits, watcher, cgroup).supervise()
 
 
 class _Run:
-    def __init__(self, folder: JobFolder, limits: Limits, threads: int, watcher: Watcher) -> None:
-        self._folder, self._limits, self._watcher = folder, limits, watcher
-        self._log, self._ending = BoundedLog(), Ending()
-        self._status, self._exit = b"", b""
+    def __init__(
+        self,
+        zygote: Zygote,
+        job: Path,
+        task: Task,
+        limits: Limits,
+        watcher: Watcher,
+        cgroup: Cgroup | None,
+    ) -> None:
+        self._job, self._limits, self._watcher, self._cgroup = job, limits, watcher, cgroup
+        self._log, self._ending, self._reports = BoundedLog(), Ending(), _Reports(self._hear)
+        self._end = b""
         self._stages_due = [Stage.TRAINED, Stage.VALIDATED]
-        self._tree: list[psutil.Process] = []
-        self._obey_until = math.inf
-        self._given = _size(folder.root)
-        self._next_look = time.monotonic() + _LOOK
+        self._parts_due = list(_PARTS)
+        self._kill_at = math.inf
         self._selector = selectors.DefaultSelector()
-        status_read, status_write = os.pipe()
-        exit_read, exit_write = os.pipe()
-        self._keeper = subprocess.Popen(
-            [
-                *(sys.executable, "-P", "-m", "datarun.runner.sandbox.keeper"),
-                *(str(folder.root), str(status_write), str(exit_write)),
-            ],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            pass_fds=(status_write, exit_write),
-            env=_environment(folder, threads),
-            cwd=folder.home,
-            start_new_session=True,
-        )
-        self._top = psutil.Process(self._keeper.pid)
-        os.close(status_write)
-        os.close(exit_write)
-        assert self._keeper.stdout is not None
-        self._listen(self._keeper.stdout.fileno(), self._hear_output)
-        self._listen(status_read, self._hear_status)
-        self._listen(exit_read, self._hear_exit)
-        self._pipes = (status_read, exit_read)
+        self._given = _size(job)
+        self._memory_kills = cgroup.memory_kills() if cgroup else 0
+        self._leader = self._fork(zygote, task)
 
-    def _listen(self, descriptor: int, callback: Callable[[bytes], None]) -> None:
-        os.set_blocking(descriptor, False)
-        self._selector.register(descriptor, selectors.EVENT_READ, callback)
+    def _fork(self, zygote: Zygote, task: Task) -> int:
+        with contextlib.ExitStack() as theirs:
+            ends = []
+            for callback in (self._reports.add, self._hear_output, self._hear_end):
+                ours, end = os.pipe()
+                theirs.callback(os.close, end)
+                ends.append(end)
+                os.set_blocking(ours, False)
+                self._selector.register(ours, selectors.EVENT_READ, callback)
+            file = theirs.enter_context(tempfile.TemporaryFile())
+            file.write(task.encode())
+            file.flush()
+            for group in self._cgroup.entrances() if self._cgroup else ():
+                theirs.callback(os.close, group)
+                ends.append(group)
+            ends.insert(3, file.fileno())
+            try:
+                return zygote.fork(self._job, ends)
+            except BaseException:
+                self._close()
+                raise
 
     def supervise(self) -> Ending:
         started = time.monotonic()
+        self._next_look = started + _LOOK
         try:
-            while self._selector.get_map() and not self._keeper_is_lost():
+            while self._selector.get_map():
                 for key, _ in self._selector.select(_TICK):
                     self._read(key)
-                if self._ending.stopped is None and self._ending.interrupt is None:
-                    self._judge(time.monotonic() - started)
+                now = time.monotonic()
+                if now > self._kill_at:
+                    self._kill()
+                elif self._is_running():
+                    self._judge(now - started)
         finally:
-            self._end_tree()
-            assert self._keeper.stdout is not None
-            self._keeper.stdout.close()
-            for descriptor in self._pipes:
-                os.close(descriptor)
-            self._selector.close()
-        self._ending.exit_code, self._ending.peak = self._exit_said()
+            kill_group(self._leader)
+            self._close()
+        self._ending.exit_code, self._ending.peak = self._end_told()
+        if self._cgroup:
+            self._ending.memory_kill = self._cgroup.memory_kills() > self._memory_kills
         self._ending.log = self._log.text()
         return self._ending
+
+    def _is_running(self) -> bool:
+        return self._ending.stopped is None and self._ending.interrupt is None
+
+    def _close(self) -> None:
+        for key in list(self._selector.get_map().values()):
+            os.close(key.fd)
+        self._selector.close()
 
     def _read(self, key: selectors.SelectorKey) -> None:
         chunk = os.read(key.fd, 1 << 16)
@@ -143,103 +162,164 @@ class _Run:
             key.data(chunk)
         else:
             self._selector.unregister(key.fd)
+            os.close(key.fd)
+            if key.data == self._hear_end and not self._end:
+                self._kill()  # the zygote has died, and with it who would end what the child has left
+
+    # --- listening ---------------------------------------------------------------------------------
 
     def _hear_output(self, chunk: bytes) -> None:
         self._log.add(chunk)
         self._watcher.output(chunk)
 
-    def _hear_exit(self, chunk: bytes) -> None:
-        self._exit = (self._exit + chunk)[:_LONGEST_EXIT]
+    def _hear_end(self, chunk: bytes) -> None:
+        self._end = (self._end + chunk)[:_LONGEST_END]
 
-    def _exit_said(self) -> tuple[int | None, int]:
-        """Exit code and peak memory as the keeper tells them; it may have been killed, or others write there."""
-        with contextlib.suppress(ValueError, TypeError, KeyError):
-            said = json.loads(self._exit)
-            code, peak = said["code"], said["max_rss"]
-            if isinstance(code, int) and isinstance(peak, int):
-                return code, peak * MAX_RSS_UNIT
-        return None, 0
+    def _end_told(self) -> tuple[int | None, int]:
+        """Exit code and peak memory as the zygote tells them."""
+        if not self._end:
+            return None, 0
+        told = json.loads(self._end)
+        return int(told["code"]), int(told["max_rss"]) * MAX_RSS_UNIT
 
-    def _hear_status(self, chunk: bytes) -> None:
-        *lines, self._status = (self._status + chunk)[-_LONGEST_REPORT:].split(b"\n")
-        for line in lines:
-            with contextlib.suppress(ValueError, RecursionError):
-                report = json.loads(line)
-                if isinstance(report, dict):
-                    self._hear(report)
-
-    def _hear(self, report: Mapping[str, Any]) -> None:
-        if report.get("event") != "stage":
+    def _hear(self, report: Mapping[str, Any], content: bytes) -> None:
+        event = report.get("event")
+        if event == "stage":
+            if self._stages_due and report.get("stage") == self._stages_due[0]:
+                self._ending.stage = self._stages_due.pop(0)
+                self._watcher.stage(self._ending.stage)
+        elif event == "predictions":
+            if self._parts_due and report.get("part") == self._parts_due[0]:
+                self._ending.predictions[self._parts_due.pop(0)] = content
+        else:
             self._ending.report = report
-        elif self._stages_due and report.get("stage") == self._stages_due[0]:
-            self._ending.stage = self._stages_due.pop(0)
-            self._watcher.stage(self._ending.stage)
+            if event == "done":
+                self._kill()  # what it has started and left
+
+    # --- limiting ----------------------------------------------------------------------------------
 
     def _judge(self, seconds: float) -> None:
         if seconds > self._limits.wall:
-            self._end(FailureKind.TIMEOUT, f"Stopped after {self._limits.wall:g} s, its time limit.")
+            self._stop(FailureKind.TIMEOUT, f"Stopped after {self._limits.wall:g} s, its time limit.")
         elif (interrupt := self._watcher.tick()) is not None:
             self._ending.interrupt = interrupt
-            self._stop()
+            self._kill()
         elif time.monotonic() >= self._next_look:
-            self._next_look = time.monotonic() + _LOOK
             self._look()
+            self._next_look = time.monotonic() + _LOOK
 
     def _look(self) -> None:
-        """Ends the job if its tree has used more than it may."""
-        self._find_tree()
-        limits = self._limits
-        if (memory := int(self._memory())) > limits.memory:
+        """Ends the job if its processes have used more than they may."""
+        tree, limits = list(_session(self._leader)), self._limits
+        if (memory := _memory(tree, limits.memory)) > limits.memory:
             text = f"Stopped at {memory >> 20} MiB of memory: its limit is {limits.memory >> 20} MiB."
-            self._end(FailureKind.MEMORY, text)
-        elif limits.cpu is not None and self._total(_cpu_seconds) > limits.cpu:
-            self._end(FailureKind.TIMEOUT, f"Stopped after {limits.cpu:g} s of processor time, its limit.")
-        elif (disk := _size(self._folder.root) - self._given) > limits.disk:
+            self._stop(FailureKind.MEMORY, text)
+        elif limits.cpu is not None and _total(tree, _cpu_seconds) > limits.cpu:
+            self._stop(FailureKind.TIMEOUT, f"Stopped after {limits.cpu:g} s of processor time, its limit.")
+        elif (disk := _size(self._job) - self._given) > limits.disk:
             text = f"Stopped with {disk >> 20} MiB of files: its limit is {limits.disk >> 20} MiB."
-            self._end(FailureKind.DISK, text)
+            self._stop(FailureKind.DISK, text)
+        elif (number := int(_total(tree, _threads))) > MAX_PROCESSES:
+            text = f"Stopped with {number} processes and threads: the limit is {MAX_PROCESSES}."
+            self._stop(FailureKind.USER_ERROR, text)
 
-    def _find_tree(self) -> None:
-        with contextlib.suppress(psutil.Error):
-            tree = self._top.children(recursive=True)
-            if self._keeper.poll() is None:
-                self._tree = tree
-
-    def _memory(self) -> float:
-        """Bytes that the whole tree has in memory. What its processes share is counted once, if it matters."""
-        used = self._total(_resident)
-        return used if used <= self._limits.memory else self._total(_proportional)
-
-    def _total(self, count: Callable[[psutil.Process], float]) -> float:
-        total = 0.0
-        for process in self._tree:
-            with contextlib.suppress(psutil.Error):
-                total += count(process)
-        return total
-
-    def _end(self, kind: FailureKind, why: str) -> None:
+    def _stop(self, kind: FailureKind, why: str) -> None:
         self._ending.stopped, self._ending.why = kind, why
-        self._stop()
+        self._kill()
 
-    def _stop(self) -> None:
-        """Tells the keeper to end its tree; it does so by itself when this process dies."""
-        assert self._keeper.stdin is not None
-        if not self._keeper.stdin.closed:
-            self._obey_until = time.monotonic() + _OBEDIENCE
-            with contextlib.suppress(BrokenPipeError):
-                self._keeper.stdin.close()
+    def _kill(self) -> None:
+        """Kills the child and its descent; the zygote buries them, and tells the end."""
+        kill_group(self._leader)
+        self._kill_at = time.monotonic() + _AGAIN
 
-    def _keeper_is_lost(self) -> bool:
-        """Whether the keeper was killed, or doesn't end what it was told to end."""
-        return bool(self._keeper.poll()) or time.monotonic() > self._obey_until
 
-    def _end_tree(self) -> None:
-        """Returns when no process of the job is left, whatever it has done to its keeper."""
-        self._stop()
-        with contextlib.suppress(subprocess.TimeoutExpired):
-            if self._keeper.wait(max(0.0, self._obey_until - time.monotonic())) == 0:
-                return
-        leftovers.end(self._folder, [self._top, *self._tree])
-        self._keeper.wait()
+class _Reports:
+    """Cuts what a child writes into reports: lines of JSON, some followed by as many bytes as they say."""
+
+    def __init__(self, hear: Callable[[Mapping[str, Any], bytes], None]) -> None:
+        self._hear = hear
+        self._buffer = bytearray()
+        self._report: Mapping[str, Any] | None = None
+        self._size = 0
+
+    def add(self, chunk: bytes) -> None:
+        self._buffer += chunk
+        while self._next():
+            pass
+
+    def _next(self) -> bool:
+        """Whether there was one more report in what has come."""
+        if self._report is None:
+            end = self._buffer.find(b"\n")
+            if end < 0:
+                del self._buffer[:-_LONGEST_REPORT]
+                return False
+            line = bytes(self._buffer[:end])
+            del self._buffer[: end + 1]
+            self._report = _parse(line)
+            size = self._report.get("size")
+            self._size = size if isinstance(size, int) and 0 <= size <= MAX_OUTPUT else 0
+        if len(self._buffer) < self._size:
+            return False
+        content = bytes(self._buffer[: self._size])
+        del self._buffer[: self._size]
+        report, self._report = self._report, None
+        self._hear(report, content)
+        return True
+
+
+def _parse(line: bytes) -> Mapping[str, Any]:
+    with contextlib.suppress(ValueError, RecursionError):
+        report = json.loads(line)
+        if isinstance(report, dict):
+            return report
+    return {}
+
+
+def _session(leader: int) -> list[psutil.Process]:
+    """The child and its descent: nothing can leave its session."""
+    tree = []
+    for pid in psutil.pids():
+        with contextlib.suppress(psutil.Error, OSError):
+            if os.getsid(pid) == leader:
+                tree.append(psutil.Process(pid))
+    return tree
+
+
+def _memory(tree: list[psutil.Process], limit: int) -> int:
+    """Bytes that the whole tree has in memory. What its processes share is counted once, if it matters."""
+    used = _total(tree, _resident)
+    return int(used if used <= limit else _total(tree, _proportional))
+
+
+def _total(tree: list[psutil.Process], count: Callable[[psutil.Process], float]) -> float:
+    total = 0.0
+    for process in tree:
+        with contextlib.suppress(psutil.Error):
+            total += count(process)
+    return total
+
+
+def _cpu_seconds(process: psutil.Process) -> float:
+    """Seconds of processor time of the process and of its children that have ended."""
+    return float(sum(process.cpu_times()[:4]))
+
+
+def _threads(process: psutil.Process) -> float:
+    return float(process.num_threads())
+
+
+def _resident(process: psutil.Process) -> int:
+    """Bytes that the process has in memory, shared or not."""
+    return int(process.memory_info().rss)
+
+
+def _proportional(process: psutil.Process) -> int:
+    """The same, of what it shares with n processes an nth. Slower to learn."""
+    with contextlib.suppress(psutil.AccessDenied):
+        info = process.memory_full_info()
+        return int(getattr(info, "pss", info.uss))
+    return _resident(process)
 
 
 def _size(folder: Path) -> int:
@@ -253,43 +333,6 @@ def _size(folder: Path) -> int:
                 else:
                     total += entry.stat(follow_symlinks=False).st_blocks * 512
     return total
-
-
-def _environment(folder: JobFolder, threads: int) -> dict[str, str]:
-    """Nothing of the runner's own environment: no credentials, and the same for every job."""
-    home, number = str(folder.home), str(threads)
-    return {
-        "PATH": "/usr/local/bin:/usr/bin:/bin",
-        "HOME": home,
-        "TMPDIR": home,
-        "LANG": "C.UTF-8",
-        "PYTHONPATH": _PACKAGE_ROOT,
-        "PYTHONUNBUFFERED": "1",
-        "PYTHONDONTWRITEBYTECODE": "1",
-        "MPLBACKEND": "Agg",
-        "OMP_NUM_THREADS": number,
-        "OPENBLAS_NUM_THREADS": number,
-        "MKL_NUM_THREADS": number,
-        "LOKY_MAX_CPU_COUNT": number,
-    }
-
-
-def _cpu_seconds(process: psutil.Process) -> float:
-    """Seconds of processor time of the process and of its children that have ended."""
-    return float(sum(process.cpu_times()[:4]))
-
-
-def _resident(process: psutil.Process) -> int:
-    """Bytes that the process has in memory, shared or not."""
-    return int(process.memory_info().rss)
-
-
-def _proportional(process: psutil.Process) -> int:
-    """The same, of what it shares with n processes an nth. Slower to learn, and a process may hide it."""
-    with contextlib.suppress(psutil.AccessDenied):
-        info = process.memory_full_info()
-        return int(getattr(info, "pss", info.uss))
-    return _resident(process)
 
 
 def signal_name(exit_code: int) -> str:

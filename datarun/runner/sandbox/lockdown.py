@@ -1,0 +1,184 @@
+"""What a zygote and its children may still do, in what order they give the rest up, and what remains missing.
+
+Everything that this machine has is used. What can't be undone is done before the first line of foreign code:
+before numpy in a zygote, before the submission in a child.
+"""
+
+import os
+import resource
+import sys
+from collections.abc import Iterable
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from . import landlock, seccomp, system
+from .landlock import READ, USE, WRITE
+
+#: What Python and native libraries read beside their own installation. Nothing here differs between users.
+_SYSTEM = (
+    *("/usr", "/lib", "/lib32", "/lib64", "/bin", "/sbin"),
+    *("/etc/ld.so.cache", "/etc/ld.so.conf", "/etc/ld.so.conf.d", "/etc/localtime", "/etc/fonts"),
+    *("/dev/zero", "/dev/random", "/dev/urandom"),
+    *("/proc/cpuinfo", "/proc/meminfo", "/proc/stat", "/proc/filesystems", "/proc/version"),
+    *("/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/cap_last_cap", "/proc/sys/kernel/osrelease"),
+    *("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/kernel/mm/transparent_hugepage"),
+)
+_USED = ("/dev/null", "/dev/full")
+_NEW_USER, _NEW_OTHERS = 0x10000000, 0x40000000 | 0x08000000 | 0x04000000  # CLONE_NEWUSER; NET, IPC, UTS
+#: What the interpreter and its libraries map beside what the job itself allocates.
+_OVERHEAD = 512 << 20
+_OPEN_FILES = 4096
+#: Processes and threads of one fold.
+MAX_PROCESSES = 512
+
+
+@dataclass(frozen=True, slots=True)
+class Protection:
+    """One thing that keeps a submission in, and whether it is in force here."""
+
+    name: str
+    in_force: bool
+    # What it is for; where it is missing, what would bring it.
+    text: str
+    # Without it no submission may run that is not trusted.
+    needed: bool = True
+
+
+def protections() -> list[Protection]:
+    """What this machine offers to a runner that is started as this user."""
+    version = landlock.version()
+    filters = seccomp.available()
+    scoped = landlock.scopes_signals()
+    return [
+        Protection(
+            "files",
+            version > 0,
+            f"Landlock version {version}: files by allow-list."
+            if version
+            else "Landlock is missing: a kernel from 5.13 on, started with landlock among its lsm= modules.",
+        ),
+        Protection(
+            "network",
+            filters,
+            "seccomp: no sockets of any family." if filters else _NO_SECCOMP,
+        ),
+        Protection(
+            "memory",
+            system.LINUX,
+            "Limits of each process, and a look at the whole tree several times a second."
+            if system.LINUX
+            else "Only Linux limits what a process maps.",
+        ),
+        Protection(
+            "kill",
+            filters,
+            "seccomp: nothing leaves its session, so that one signal ends a fold and all its descent."
+            if filters
+            else _NO_SECCOMP,
+        ),
+        Protection(
+            "signals",
+            scoped or filters,
+            "Landlock: a fold signals its own processes only."
+            if scoped
+            else "seccomp: a fold signals its own group and first process only, not a process of its own by number."
+            if filters
+            else _NO_SECCOMP,
+        ),
+    ]
+
+
+_NO_SECCOMP = "seccomp is missing: install libseccomp (Debian, Ubuntu: apt-get install libseccomp2)."
+
+
+def lock_zygote(folder: Path) -> None:
+    """For a zygote in `folder`, before it imports anything foreign."""
+    if not system.LINUX:
+        return
+    system.adopt_orphans()
+    _limit_processes()
+    with suppress(OSError):
+        _enter_namespaces()
+    system.drop_capabilities()
+    system.no_new_privileges()
+    # Importing joblib tries out semaphores, which live in shared memory; folds get no access to it.
+    _restrict([(folder, READ), (folder / "jobs", WRITE), (Path("/dev/shm"), WRITE)])  # noqa: S108
+    if seccomp.available():
+        system.filter_system_calls(seccomp.for_zygote())
+
+
+def lock_data(folder: Path, readable: Iterable[Path]) -> None:
+    """For a zygote that is about to load X: no raw data any more but what the data set names."""
+    _restrict([(folder / "lib", READ), (folder / "jobs", WRITE), *((path, READ) for path in readable)])
+
+
+def lock_child(writable: Iterable[Path], readable: Iterable[Path], memory: int, disk: int) -> None:
+    """For a child that leads its session already, before it runs anything of a submission or a module.
+
+    `memory` and `disk` are bytes: of one process's private memory, and of one file.
+    """
+    _limit(memory, disk)
+    if not system.LINUX:
+        return
+    own = Path("/proc") / str(os.getpid())
+    _restrict(
+        [*((path, READ) for path in (*readable, own)), *((path, WRITE) for path in writable)],
+    )
+    if seccomp.available():
+        system.filter_system_calls(seccomp.for_fold(os.getpid()))
+        if not landlock.scopes_signals():
+            system.filter_system_calls(seccomp.own_signals_only(os.getpid()))
+
+
+def _restrict(rules: Iterable[tuple[Path, int]]) -> None:
+    if landlock.version():
+        installed = (sys.prefix, sys.base_prefix, str(_PACKAGE), *_SYSTEM)
+        common = [(Path(path), READ) for path in installed] + [(Path(path), USE) for path in _USED]
+        landlock.restrict((*common, *rules))
+
+
+_PACKAGE = Path(__file__).resolve().parents[2]
+
+
+def _enter_namespaces() -> None:
+    """No network interface, no System V memory and no host name to share, even if a filter should miss a way."""
+    user, group = os.geteuid(), os.getegid()
+    system.call("unshare", _NEW_OTHERS if user == 0 else _NEW_USER | _NEW_OTHERS)
+    if user != 0:
+        Path("/proc/self/setgroups").write_text("deny")
+        Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
+        Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+
+
+def _limit_processes() -> None:
+    """Root's are not limited this way, only by a control group and by being counted."""
+    if (user := os.geteuid()) != 0:
+        owned = [path for path in Path("/proc").glob("[0-9]*/task/*") if _owner(path) == user]
+        _set_limit(resource.RLIMIT_NPROC, len(owned) + 2 * MAX_PROCESSES)
+
+
+def _owner(path: Path) -> int | None:
+    with suppress(OSError):  # it has just ended
+        return path.stat().st_uid
+    return None
+
+
+def _limit(memory: int, disk: int) -> None:
+    limits = {
+        resource.RLIMIT_CORE: 0,
+        resource.RLIMIT_FSIZE: disk,
+        resource.RLIMIT_NOFILE: _OPEN_FILES,
+    }
+    if system.LINUX:
+        limits[resource.RLIMIT_DATA] = memory + _OVERHEAD
+        limits[resource.RLIMIT_MSGQUEUE] = 0
+        limits[resource.RLIMIT_MEMLOCK] = 0
+    for name, value in limits.items():
+        _set_limit(name, value)
+
+
+def _set_limit(name: int, value: int) -> None:
+    _, hard = resource.getrlimit(name)
+    value = value if hard == resource.RLIM_INFINITY else min(value, hard)
+    resource.setrlimit(name, (value, value))
