@@ -459,7 +459,7 @@ def _killed(ending: sandbox.Ending, code: int, limit: int) -> Refused:
     if name != "SIGKILL":
         return Refused(FailureKind.KILLED, text)
     if ending.memory_kill or ending.peak > _NEAR * min(limit, psutil.virtual_memory().total):
-        return Refused(FailureKind.MEMORY, f"{text} Its limit is {limit >> 20} MiB.")
+        return Refused(FailureKind.MEMORY, f"{text[:-1]}: its limit is {limit >> 20} MiB.")
     return Refused(FailureKind.ENVIRONMENT, f"{text} It was killed from outside.")
 
 

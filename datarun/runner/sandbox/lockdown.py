@@ -24,6 +24,8 @@ _SYSTEM = (
     *("/proc/sys/vm/overcommit_memory", "/proc/sys/kernel/cap_last_cap", "/proc/sys/kernel/osrelease"),
     *("/sys/devices/system/cpu", "/sys/devices/system/node", "/sys/kernel/mm/transparent_hugepage"),
 )
+#: A zygote may see all of it, so that each child may see its own: the memory of others is closed to both.
+_PROCESSES = Path("/proc")
 _USED = ("/dev/null", "/dev/full")
 _NEW_USER, _NEW_OTHERS = 0x10000000, 0x40000000 | 0x08000000 | 0x04000000  # CLONE_NEWUSER; NET, IPC, UTS
 #: What the interpreter and its libraries map beside what the job itself allocates.
@@ -102,15 +104,15 @@ def lock_zygote(folder: Path) -> None:
         _enter_namespaces()
     system.drop_capabilities()
     system.no_new_privileges()
-    # Importing joblib tries out semaphores, which live in shared memory; folds get no access to it.
-    _restrict([(folder, READ), (folder / "jobs", WRITE), (Path("/dev/shm"), WRITE)])  # noqa: S108
+    _restrict([(folder, READ), (folder / "jobs", WRITE), (_PROCESSES, READ)])
     if seccomp.available():
         system.filter_system_calls(seccomp.for_zygote())
 
 
 def lock_data(folder: Path, readable: Iterable[Path]) -> None:
     """For a zygote that is about to load X: no raw data any more but what the data set names."""
-    _restrict([(folder / "lib", READ), (folder / "jobs", WRITE), *((path, READ) for path in readable)])
+    given = (folder / "lib", *readable, _PROCESSES)
+    _restrict([(folder / "jobs", WRITE), *((path, READ) for path in given)])
 
 
 def lock_child(writable: Iterable[Path], readable: Iterable[Path], memory: int, disk: int) -> None:
@@ -121,7 +123,7 @@ def lock_child(writable: Iterable[Path], readable: Iterable[Path], memory: int, 
     _limit(memory, disk)
     if not system.LINUX:
         return
-    own = Path("/proc") / str(os.getpid())
+    own = _PROCESSES / str(os.getpid())
     _restrict(
         [*((path, READ) for path in (*readable, own)), *((path, WRITE) for path in writable)],
     )

@@ -171,7 +171,7 @@ class _Rules:
         return self.lib.Arg(argument, self.lib.MASKED_EQ, mask, value & mask)
 
     def program(self) -> bytes:
-        with open(os.memfd_create("filter"), "r+b") as file:
+        with os.fdopen(os.memfd_create("filter"), "r+b") as file:
             self._filter.export_bpf(file)
             file.seek(0)
             return file.read()

@@ -24,7 +24,7 @@ from typing import Any
 
 from datarun.runner.workflows.custom import import_custom
 
-from . import lockdown, system
+from . import lockdown, semaphores, system
 from .child import Child, Warm
 from .task import Task
 from .tracebacks import describe
@@ -51,7 +51,7 @@ class Zygote:
         self._own = (control.fileno(), self._wake, wake)
 
     def serve(self) -> None:
-        _run_joblib_on_threads()
+        semaphores.install()
         self._settle()
         self._answer(ready=True)
         while True:
@@ -160,15 +160,6 @@ class Zygote:
         with contextlib.suppress(BrokenPipeError):
             os.write(end, json.dumps({"code": code, "max_rss": max_rss}).encode())
         os.close(end)
-
-
-def _run_joblib_on_threads() -> None:
-    """What asks joblib for processes gets threads: processes need named semaphores, which every fold could see."""
-    import joblib
-    from joblib.parallel import ThreadingBackend
-
-    for name in ("loky", "multiprocessing"):
-        joblib.register_parallel_backend(name, ThreadingBackend)
 
 
 def _be_child(job: Path, warm: Warm, descriptors: Sequence[int]) -> None:
