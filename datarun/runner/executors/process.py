@@ -10,7 +10,7 @@ import stat
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -263,7 +263,7 @@ class ProcessExecutor:
             arrays = self._arrays(train_is=order.train_is)
             if zygote.labels is not None:
                 # Of the rows to train on; no other label ever enters the child.
-                arrays["y"] = labels.dumps(zygote.labels[npy.loads(arrays["train_is"])])
+                arrays["y"] = labels.dumps(zygote.labels[np.frombuffer(arrays["train_is"], dtype="<i8")])
             task = Task(
                 kind=order.kind,
                 memory=limits.memory,
@@ -296,12 +296,8 @@ class ProcessExecutor:
             shutil.copyfile(cached, path)
 
     def _arrays(self, **blobs: str | None) -> dict[str, bytes]:
-        """Index arrays as `.npy`, of the blobs that are named."""
-        return {
-            name: npy.dumps(np.frombuffer(self._blobs.read(sha256), dtype="<i8"))
-            for name, sha256 in blobs.items()
-            if sha256 is not None
-        }
+        """Index arrays, of the blobs that are named."""
+        return {name: self._blobs.read(sha256) for name, sha256 in blobs.items() if sha256 is not None}
 
     def _predictions(self, given: Mapping[str, bytes], data: Data) -> dict[str, Any]:
         arrays, array_blobs = {}, {}
@@ -378,7 +374,9 @@ def _new_folder(zygote: Zygote) -> JobFolder:
 
 def _key(data: Data) -> str:
     """Names a data set by all that its zygote depends on."""
-    return json.dumps(asdict(data), sort_keys=True)
+    return json.dumps(
+        [sorted(data.files.items()), data.target_column, data.module, data.train_rows, data.test_rows]
+    )
 
 
 def _seed(order: FoldOrder) -> int:

@@ -155,7 +155,7 @@ class Child:
         else:
             from datarun.runner.workflows import tabular
 
-            rows = tuple(npy.loads(task.arrays[name]) for name in ("train_rows", "test_rows"))
+            rows = (task.indices("train_rows"), task.indices("test_rows"))
             *prepared, y_train = self._organisers(lambda: tabular.load(source, task.target_column, *rows))
             (self._folder.home / "labels").write_bytes(labels.dumps(y_train))
             n_train, n_test = map(len, rows)
@@ -180,7 +180,7 @@ class Child:
     def _run_fold(self, task: Task) -> dict[str, Any]:
         workflow = self._workflow(task)
         sys.path.insert(0, str(self._folder.root))  # the submission is a package there
-        train_is = npy.loads(task.arrays["train_is"])
+        train_is = task.indices("train_is")
         model = self._submitters("train", lambda: workflow.train(train_is))
         self._say(event="stage", stage=Stage.TRAINED)
         self._predict("validation", "train", workflow.n_train, lambda: workflow.predict_train(model))

@@ -4,6 +4,7 @@ Everything that this machine has is used. What can't be undone is done before th
 before numpy in a zygote, before the submission in a child.
 """
 
+import functools
 import os
 import resource
 import sys
@@ -26,6 +27,8 @@ _SYSTEM = (
 )
 #: A zygote may see all of it, so that each child may see its own: the memory of others is closed to both.
 _PROCESSES = Path("/proc")
+#: Folders of the root that hold nothing of any job.
+_WHOLE = ("usr", "lib", "etc", "dev", "sys")
 _USED = ("/dev/null", "/dev/full")
 _NEW_USER, _NEW_OTHERS = 0x10000000, 0x40000000 | 0x08000000 | 0x04000000  # CLONE_NEWUSER; NET, IPC, UTS
 #: What the interpreter and its libraries map beside what the job itself allocates.
@@ -109,6 +112,13 @@ def lock_zygote(folder: Path) -> None:
         system.filter_system_calls(seccomp.for_zygote())
 
 
+def prepare_children() -> None:
+    """For a zygote: works out, once, what `lock_child` needs."""
+    _parents()
+    if seccomp.available():
+        seccomp.for_fold(0)
+
+
 def lock_data(folder: Path, readable: Iterable[Path]) -> None:
     """For a zygote that is about to load X: no raw data any more but what the data set names."""
     given = (folder / "lib", *readable, _PROCESSES)
@@ -123,9 +133,10 @@ def lock_child(writable: Iterable[Path], readable: Iterable[Path], memory: int, 
     _limit(memory, disk)
     if not system.LINUX:
         return
-    own = _PROCESSES / str(os.getpid())
-    _restrict(
-        [*((path, READ) for path in (*readable, own)), *((path, WRITE) for path in writable)],
+    # The zygote's own layer holds on: this one only has to shut the child off from other jobs.
+    given = (*_parents(), _PROCESSES / str(os.getpid()), *readable)
+    _restrict_to(
+        [*((path, READ) for path in given), *((path, WRITE) for path in writable), (Path("/dev"), USE)]
     )
     if seccomp.available():
         system.filter_system_calls(seccomp.for_fold(os.getpid()))
@@ -134,10 +145,26 @@ def lock_child(writable: Iterable[Path], readable: Iterable[Path], memory: int, 
 
 
 def _restrict(rules: Iterable[tuple[Path, int]]) -> None:
+    common = [(path, READ) for path in _installed()] + [(Path(path), USE) for path in _USED]
+    _restrict_to((*common, *rules))
+
+
+def _restrict_to(rules: Iterable[tuple[Path, int]]) -> None:
     if landlock.version():
-        installed = (sys.prefix, sys.base_prefix, str(_PACKAGE), *_SYSTEM)
-        common = [(Path(path), READ) for path in installed] + [(Path(path), USE) for path in _USED]
-        landlock.restrict((*common, *rules))
+        landlock.restrict(rules)
+
+
+def _installed() -> list[Path]:
+    """What every process of a job may read."""
+    return [Path(path) for path in (sys.prefix, sys.base_prefix, _PACKAGE, *_SYSTEM)]
+
+
+@functools.cache
+def _parents() -> list[Path]:
+    """The fewest folders and files that cover the same, found once: each costs a child as much as any other."""
+    there = {path.resolve() for path in _installed() if path.exists()}
+    tops = {Path(*path.parts[:2]) if path.parts[1] in _WHOLE else path for path in there}
+    return [path for path in tops if not any(other in path.parents for other in tops)]
 
 
 _PACKAGE = Path(__file__).resolve().parents[2]

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import psutil
 
@@ -20,6 +20,7 @@ from datarun.contract.failures import FailureKind
 from datarun.contract.messages import Limits
 from datarun.contract.states import Stage
 
+from . import system
 from .cgroup import Cgroup
 from .lockdown import MAX_PROCESSES
 from .log import BoundedLog
@@ -114,7 +115,7 @@ class _Run:
                 ends.append(end)
                 os.set_blocking(ours, False)
                 self._selector.register(ours, selectors.EVENT_READ, callback)
-            file = theirs.enter_context(tempfile.TemporaryFile())
+            file = theirs.enter_context(_memory_file())
             file.write(task.encode())
             file.flush()
             for group in self._cgroup.entrances() if self._cgroup else ():
@@ -266,6 +267,12 @@ class _Reports:
         report, self._report = self._report, None
         self._hear(report, content)
         return True
+
+
+def _memory_file() -> IO[bytes]:
+    if system.LINUX:
+        return os.fdopen(os.memfd_create("task"), "w+b")
+    return tempfile.TemporaryFile()
 
 
 def _parse(line: bytes) -> Mapping[str, Any]:

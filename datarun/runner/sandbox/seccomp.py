@@ -8,6 +8,7 @@ Landlock does not stop a connect to a socket that has a path. Files are Landlock
 import ctypes.util
 import errno
 import fcntl
+import functools
 import os
 import signal
 import socket
@@ -53,6 +54,8 @@ _TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
 _O_ACCMODE, _O_TRUNC = 0o3, 0o1000
 #: Younger than some libseccomp in use; the same numbers on every architecture.
 _NEW = {"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469}
+#: No process has this number: Linux's end at 2^22 (proc(5), pid_max).
+_LEADER = 0x5EEDF01D
 _TRUNCATING_FROM = 3  # the version of Landlock that looks at truncation
 
 
@@ -98,16 +101,32 @@ def for_fold(leader: int) -> bytes:
     Nothing leaves the group. Who sends SIGKILL to that process, or to the group, ends with SIGSYS: so a SIGKILL
     that the fold met was not its own.
     """
+    program = _fold_program()
+    for placeholder, value in ((_LEADER, leader), (-_LEADER, -leader)):
+        program = program.replace(_word(placeholder), _word(value))
+    return program
+
+
+@functools.cache
+def _fold_program() -> bytes:
+    """The same for the leader `_LEADER`: compiled once, in the zygote, since that takes milliseconds."""
     rules = _Rules()
     rules.refuse("setsid")
     rules.refuse("setpgid")
-    for target in (0, leader, -leader):
+    for target in (0, _LEADER, -_LEADER):
         rules.add(rules.lib.KILL_PROCESS, "kill", rules.equals(0, target), rules.equals(1, signal.SIGKILL))
     for name, at in (("tkill", 0), ("tgkill", 1)):
         rules.add(
-            rules.lib.KILL_PROCESS, name, rules.equals(at, leader), rules.equals(at + 1, signal.SIGKILL)
+            rules.lib.KILL_PROCESS, name, rules.equals(at, _LEADER), rules.equals(at + 1, signal.SIGKILL)
         )
-    return rules.program()
+    program = rules.program()
+    assert _word(_LEADER) in program
+    assert _word(-_LEADER) in program
+    return program
+
+
+def _word(value: int) -> bytes:
+    return struct.pack("=I", value & 0xFFFFFFFF)
 
 
 def own_signals_only(leader: int) -> bytes:

@@ -4,9 +4,12 @@ import json
 import struct
 import sys
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 #: The submission's package name in the child.
 PACKAGE = "submission"
@@ -38,13 +41,17 @@ class Task:
     elements: tuple[str, ...] = ()
     held_out_test: float | None = None
     random_state: int | None = None
-    # Index arrays and labels: bytes, not part of the header.
+    # Index arrays (int64, little-endian) and labels (`labels.dumps`): bytes, not part of the header.
     arrays: Mapping[str, bytes] = field(default_factory=dict)
 
     def encode(self) -> bytes:
-        header = asdict(self) | {"arrays": {name: len(content) for name, content in self.arrays.items()}}
+        header = {name: getattr(self, name) for name in self.__slots__}
+        header |= {"arrays": {name: len(content) for name, content in self.arrays.items()}}
         text = json.dumps(header).encode()
         return b"".join((_LENGTH.pack(len(text)), text, *self.arrays.values()))
+
+    def indices(self, name: str) -> NDArray[np.int64]:
+        return np.frombuffer(self.arrays[name], dtype="<i8").astype(np.int64)
 
     @classmethod
     def decode(cls, content: bytes) -> "Task":

@@ -52,6 +52,7 @@ class Zygote:
 
     def serve(self) -> None:
         semaphores.install()
+        lockdown.prepare_children()
         self._settle()
         self._answer(ready=True)
         while True:
