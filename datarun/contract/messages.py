@@ -185,6 +185,8 @@ class Heartbeat:
     running: Mapping[str, int]
     versions: Mapping[str, str]
     leaving: bool = False
+    # What does not keep submissions in on this machine, which was told to trust them.
+    unprotected: tuple[str, ...] = ()
 
 
 Order = PrepareOrder | FoldOrder

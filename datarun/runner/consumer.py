@@ -54,6 +54,7 @@ class Consumer:
         init_callback: Any = None,
         **_: Any,
     ) -> None:
+        self._unprotected = controller.unprotected
         self._name, self._pool, self._controller, self._on_ready = hostname, pool, controller, init_callback
         self._queues = tuple(sorted(app.amqp.queues.consume_from))
         self._stopping = threading.Event()
@@ -115,7 +116,11 @@ class Consumer:
         """Stops taking orders; running jobs get their grace."""
         self._stopping.set()
 
-    stop = shutdown = close
+    stop = close
+
+    def shutdown(self) -> None:
+        """Once no slot works any more."""
+        self._executor.close()
 
     def cancel_active_requests(self) -> None:
         """Celery's cold shutdown: the same, the grace is short."""
@@ -168,6 +173,7 @@ class Consumer:
             slots=sum(slot.serving for slot in self._slots),
             running={order.job: order.attempt for slot in self._slots if (order := slot.order) is not None},
             versions=_versions(),
+            unprotected=self._unprotected,
             leaving=leaving,
         )
         broker.publish(connection, queues.EVENTS, wire.encode(heartbeat))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from datarun.contract.messages import Limits
 
+from . import system
 from .lockdown import MAX_PROCESSES
 
 _ROOT = Path("/sys/fs/cgroup")
@@ -74,6 +75,7 @@ class Cgroups:
         self._name, self._number = f"datarun-{name}-{secrets.token_hex(4)}", 0
         self._lock = threading.Lock()
         self._free: list[Cgroup] = []
+        _remove_left(f"datarun-{name}-")
 
     @contextmanager
     def one(self, limits: Limits) -> Iterator[Cgroup | None]:
@@ -98,6 +100,16 @@ class Cgroups:
             for group in self._free:
                 group.remove()
             self._free = []
+
+
+def _remove_left(prefix: str) -> None:
+    """Removes what a runner that was killed has left: groups without processes."""
+    for controller in ("", *_CONTROLLERS):
+        own = _own(controller) if system.LINUX else None
+        for folder in own.iterdir() if own else ():
+            if folder.name.startswith(prefix):
+                with suppress(OSError):
+                    folder.rmdir()
 
 
 def make(name: str) -> Cgroup | None:

@@ -1,4 +1,4 @@
-"""What a zygote and its children may still do, in what order they give the rest up, and what remains missing.
+"""What a zygote and its children may still do, and in what order they give the rest up.
 
 Everything that this machine has is used. What can't be undone is done before the first line of foreign code:
 before numpy in a zygote, before the submission in a child.
@@ -10,7 +10,6 @@ import resource
 import sys
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
 from . import landlock, seccomp, system
@@ -36,65 +35,6 @@ _OVERHEAD = 512 << 20
 _OPEN_FILES = 4096
 #: Processes and threads of one fold.
 MAX_PROCESSES = 512
-
-
-@dataclass(frozen=True, slots=True)
-class Protection:
-    """One thing that keeps a submission in, and whether it is in force here."""
-
-    name: str
-    in_force: bool
-    # What it is for; where it is missing, what would bring it.
-    text: str
-    # Without it no submission may run that is not trusted.
-    needed: bool = True
-
-
-def protections() -> list[Protection]:
-    """What this machine offers to a runner that is started as this user."""
-    version = landlock.version()
-    filters = seccomp.available()
-    scoped = landlock.scopes_signals()
-    return [
-        Protection(
-            "files",
-            version > 0,
-            f"Landlock version {version}: files by allow-list."
-            if version
-            else "Landlock is missing: a kernel from 5.13 on, started with landlock among its lsm= modules.",
-        ),
-        Protection(
-            "network",
-            filters,
-            "seccomp: no sockets of any family." if filters else _NO_SECCOMP,
-        ),
-        Protection(
-            "memory",
-            system.LINUX,
-            "Limits of each process, and a look at the whole tree several times a second."
-            if system.LINUX
-            else "Only Linux limits what a process maps.",
-        ),
-        Protection(
-            "kill",
-            filters,
-            "seccomp: nothing leaves its session, so that one signal ends a fold and all its descent."
-            if filters
-            else _NO_SECCOMP,
-        ),
-        Protection(
-            "signals",
-            scoped or filters,
-            "Landlock: a fold signals its own processes only."
-            if scoped
-            else "seccomp: a fold signals its own group and first process only, not a process of its own by number."
-            if filters
-            else _NO_SECCOMP,
-        ),
-    ]
-
-
-_NO_SECCOMP = "seccomp is missing: install libseccomp (Debian, Ubuntu: apt-get install libseccomp2)."
 
 
 def lock_zygote(folder: Path) -> None:
