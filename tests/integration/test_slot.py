@@ -293,16 +293,15 @@ def test_a_job_may_end_within_the_grace(master: Broker) -> None:
 
 
 def test_a_job_is_handed_back_after_the_grace(master: Broker, tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
     with Bench.serving(tmp_path) as bench, serving(master, bench.executor, grace=0.5) as served:
         data = Data(bench.files({"toy.py": TOY}), "y", module="toy.py", n_train=8, n_test=4)
-        submission = classifier(fit=f"Path({str(ready)!r}).touch()\ntime.sleep(60)")
+        submission = classifier(fit="Path('ready').touch()\ntime.sleep(60)")
         master.send("L", bench.fold(data, ("classifier",), submission, np.arange(6)))
-        wait_until(ready.exists)
+        wait_until(lambda: any(bench.scratch.glob("*/jobs/*/home/ready")))
         stopped = time.monotonic()
         served.stop()
         assert 0.5 <= time.monotonic() - stopped < 5
-        assert list(bench.scratch.iterdir()) == []
+        assert list(bench.scratch.glob("*/jobs/*")) == []
     assert master.results(2) == [Claim("job", 1, "r1"), HandedBack("job", 1, "r1")]
 
 

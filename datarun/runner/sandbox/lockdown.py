@@ -50,6 +50,7 @@ def lock_zygote(folder: Path) -> None:
     _restrict([(folder, READ), (folder / "jobs", WRITE), (_PROCESSES, READ)])
     if seccomp.available():
         system.filter_system_calls(seccomp.for_zygote())
+        system.filter_system_calls(seccomp.known_requests_only())
 
 
 def prepare_children() -> None:

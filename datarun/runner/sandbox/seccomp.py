@@ -13,6 +13,8 @@ import os
 import signal
 import socket
 import struct
+import termios
+from collections.abc import Sequence
 from typing import Any
 
 from . import landlock, system
@@ -34,6 +36,8 @@ _KERNEL = (
     *("kexec_load", "kexec_file_load", "reboot", "swapon", "swapoff", "syslog", "acct", "quotactl"),
     *("quotactl_fd", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex", "sethostname"),
     *("setdomainname", "iopl", "ioperm", "modify_ldt", "nfsservctl", "lookup_dcookie", "vhangup"),
+    # Landlock does not hide what happens to files from those who watch them; both are also scarce, for all users.
+    *("inotify_init", "inotify_init1", "inotify_add_watch", "io_setup"),
 )
 #: System V's and POSIX's memory and messages have names that any fold could use to meet another.
 _SHARED = (
@@ -44,13 +48,22 @@ _OWNERS = (
     *("chown", "lchown", "fchown", "fchownat", "setxattr", "lsetxattr", "fsetxattr", "setxattrat"),
     *("removexattr", "lremovexattr", "fremovexattr", "removexattrat", "file_setattr"),
 )
-#: They appear to work, because much harmless code copies modes and times; Landlock does not look at them.
-_PRETENDED = ("chmod", "fchmod", "fchmodat", "fchmodat2", "utime", "utimes", "utimensat", "futimesat")
+_TIMES = ("utime", "utimes", "utimensat", "futimesat")
+#: They appear to work, because much harmless code copies modes; Landlock does not look at them.
+_PRETENDED = ("chmod", "fchmod", "fchmodat", "fchmodat2")
 #: Their first argument names a process: only the calling one, as 0.
 _ON_ITSELF = ("prlimit64", "sched_setaffinity", "sched_setscheduler", "sched_setparam", "sched_setattr")
+_PRIO_PROCESS, _IOPRIO_WHO_PROCESS = 0, 1
 _NAMESPACES = (0x20000, 0x2000000, 0x4000000, 0x8000000, 0x10000000, 0x20000000, 0x40000000)  # CLONE_NEW*
 _F_SETSIG, _F_SETOWN_EX = 10, 15
-_TIOCSTI, _TIOCLINUX = 0x5412, 0x541C
+#: All that a file's user may ask a device or a file system for; there are many ways to change what it is.
+_REQUESTS = (
+    *(termios.TCGETS, termios.TIOCGPGRP, termios.TIOCGWINSZ, termios.FIONREAD, termios.FIONBIO),
+    *(termios.FIOCLEX, termios.FIONCLEX),
+)
+#: Files without a name use memory or disk that nobody sees; a descriptor on its way between sockets has no owner.
+_UNSEEN = ("memfd_create", "memfd_secret", "sendmsg", "sendmmsg")
+_PR_SET_DUMPABLE = 4
 _O_ACCMODE, _O_TRUNC = 0o3, 0o1000
 #: Younger than some libseccomp in use; the same numbers on every architecture.
 _NEW = {"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469}
@@ -67,23 +80,25 @@ def available() -> bool:
 def for_zygote() -> bytes:
     """The filter for the zygote and all that it forks."""
     rules = _Rules()
-    for name in (*_NETWORK, *_OTHER_PROCESSES, *_MOUNTS, *_KERNEL, *_SHARED, *_OWNERS):
+    for name in (*_NETWORK, *_OTHER_PROCESSES, *_MOUNTS, *_KERNEL, *_SHARED, *_OWNERS, *_TIMES):
         rules.refuse(name)
     for name in _PRETENDED:
         rules.add(rules.lib.ERRNO(0), name)
     for name in _ON_ITSELF:
         rules.refuse(name, rules.differs(0, 0))
-    for name in ("setpriority", "ioprio_set"):
+    for name, which in (("setpriority", _PRIO_PROCESS), ("ioprio_set", _IOPRIO_WHO_PROCESS)):
+        rules.refuse(name, rules.differs(0, which))
         rules.refuse(name, rules.differs(1, 0))
     rules.add(
         rules.lib.ERRNO(errno.ENOSYS), "clone3"
     )  # its flags can't be seen; libraries fall back to clone
     for flag in _NAMESPACES:
         rules.refuse("clone", rules.has(0, flag, flag))
-    for command in (fcntl.F_SETOWN, _F_SETOWN_EX, _F_SETSIG):
+    # Who holds a lease on a file keeps everybody else waiting who opens it.
+    for command in (fcntl.F_SETOWN, _F_SETOWN_EX, _F_SETSIG, fcntl.F_SETLEASE, fcntl.F_NOTIFY):
         rules.refuse("fcntl", rules.equals(1, command))
-    for request in (_TIOCSTI, _TIOCLINUX):
-        rules.refuse("ioctl", rules.equals(1, request))
+    # It could take a whole disk at once, beyond what limits a file's size; the C library writes zeros instead.
+    rules.add(rules.lib.ERRNO(errno.EOPNOTSUPP), "fallocate")
     # A pair of datagram sockets could send to any socket that has a path.
     rules.refuse("socketpair", rules.differs(0, socket.AF_UNIX))
     for kind in (socket.SOCK_DGRAM, socket.SOCK_RAW, socket.SOCK_SEQPACKET):
@@ -93,6 +108,11 @@ def for_zygote() -> bytes:
         rules.refuse("open", rules.has(1, _O_ACCMODE | _O_TRUNC, _O_TRUNC))
         rules.refuse("openat", rules.has(2, _O_ACCMODE | _O_TRUNC, _O_TRUNC))
     return rules.program()
+
+
+def known_requests_only() -> bytes:
+    """A second filter for the zygote and all that it forks: of all ioctl(2), what has no lasting effect."""
+    return b"".join((*_only("ioctl", 1, _REQUESTS, errno.ENOTTY), _instruction(_RETURN, _ALLOW)))
 
 
 def for_fold(leader: int) -> bytes:
@@ -113,12 +133,15 @@ def _fold_program() -> bytes:
     rules = _Rules()
     rules.refuse("setsid")
     rules.refuse("setpgid")
-    for target in (0, _LEADER, -_LEADER):
+    for name in _UNSEEN:
+        rules.refuse(name)
+    rules.refuse("prctl", rules.equals(0, _PR_SET_DUMPABLE))  # who hides from the supervisor's looks
+    for target in (0, -1, _LEADER, -_LEADER):
         rules.add(rules.lib.KILL_PROCESS, "kill", rules.equals(0, target), rules.equals(1, signal.SIGKILL))
-    for name, at in (("tkill", 0), ("tgkill", 1)):
-        rules.add(
-            rules.lib.KILL_PROCESS, name, rules.equals(at, _LEADER), rules.equals(at + 1, signal.SIGKILL)
-        )
+    rules.add(rules.lib.KILL_PROCESS, "tkill", rules.equals(1, signal.SIGKILL))
+    rules.add(
+        rules.lib.KILL_PROCESS, "tgkill", rules.equals(0, _LEADER), rules.equals(2, signal.SIGKILL)
+    )
     program = rules.program()
     assert _word(_LEADER) in program
     assert _word(-_LEADER) in program
@@ -130,22 +153,27 @@ def _word(value: int) -> bytes:
 
 
 def own_signals_only(leader: int) -> bytes:
-    """A third filter, where Landlock does not scope signals: none but to its own group and its first process.
+    """A filter more for a fold, where Landlock does not scope signals: none but to its own group and its first
+    process."""
+    program = _only("kill", 0, (0, leader, -leader), errno.EPERM)
+    for name in ("tkill", "tgkill"):
+        program += _only(name, 0, (leader,), errno.EPERM)
+    return b"".join((*program, _instruction(_RETURN, _ALLOW)))
+
+
+def _only(name: str, argument: int, values: Sequence[int], otherwise: int) -> list[bytes]:
+    """Instructions that end calls of `name` with the error `otherwise` unless `argument` is one of `values`.
 
     Written by hand, since libseccomp can't say "none of these values".
     """
-    program = []
-    for name, at in (("kill", 0), ("tkill", 0), ("tgkill", 0)):
-        targets = (0, leader, -leader) if name == "kill" else (leader,)
-        checks = [
-            _instruction(_LOAD, _ARGUMENTS + 8 * at),
-            *(_instruction(_JUMP_IF_EQUAL, target, len(targets) - i) for i, target in enumerate(targets)),
-            _instruction(_RETURN, _ERRNO | errno.EPERM),
-            _instruction(_RETURN, _ALLOW),
-        ]
-        number = _Rules().number(name)
-        program += [_instruction(_LOAD, 0), _instruction(_JUMP_IF_EQUAL, number, 0, len(checks)), *checks]
-    return b"".join((*program, _instruction(_RETURN, _ALLOW)))
+    checks = [
+        _instruction(_LOAD, _ARGUMENTS + 8 * argument),
+        *(_instruction(_JUMP_IF_EQUAL, value, len(values) - i) for i, value in enumerate(values)),
+        _instruction(_RETURN, _ERRNO | otherwise),
+        _instruction(_RETURN, _ALLOW),
+    ]
+    number = _Rules().number(name)
+    return [_instruction(_LOAD, 0), _instruction(_JUMP_IF_EQUAL, number, 0, len(checks)), *checks]
 
 
 # linux/filter.h, linux/seccomp.h: load a word, jump if it equals, return; where the arguments are.
