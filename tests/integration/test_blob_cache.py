@@ -7,10 +7,10 @@ from collections import namedtuple
 from pathlib import Path
 
 import pytest
-from test_executor_bench import Blobs
 
 from datarun.runner import blobs as runner_blobs
 from datarun.runner.blobs import BlobStore
+from tests.bench import Blobs
 
 HOUR = 3600
 Usage = namedtuple("Usage", "total used free")

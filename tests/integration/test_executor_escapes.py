@@ -8,7 +8,8 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from test_executor_bench import EVEN, Bench, Stages, classifier, succeeded
+
+from tests.bench import EVEN, Bench, Stages, classifier, succeeded
 
 WALL = 2.0
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="looks around in /proc")

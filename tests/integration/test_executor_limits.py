@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from test_executor_bench import MIB, Bench, classifier, succeeded
 
 from datarun.contract.messages import HandedBack, Stopped
 from datarun.runner.executors.process import ProcessExecutor
 from datarun.runner.sandbox.run import Interrupt, Watcher
+from tests.bench import MIB, Bench, classifier, succeeded
 
 WALL = 1.5
 ENDLESS = "while True: pass"

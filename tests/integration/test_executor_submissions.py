@@ -6,9 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from test_executor_bench import EVEN, Bench, classifier, succeeded
 
 from datarun.contract.messages import Outcome
+from tests.bench import EVEN, Bench, classifier, succeeded
 
 
 @pytest.fixture

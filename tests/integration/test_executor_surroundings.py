@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from test_executor_bench import TOY, Bench, classifier, leftovers, succeeded
 
 from datarun.contract.messages import Data, Outcome
+from tests.bench import TOY, Bench, classifier, leftovers, succeeded
 
 SECRETS = {
     "BROKER_URL": "amqp://dr:secret-of-the-broker@localhost/dr",
@@ -178,7 +178,7 @@ def test_a_failed_fold_has_the_measures_of_what_it_did(bench: Bench) -> None:
 RUNNER = """
 import sys
 from pathlib import Path
-from test_executor_bench import Bench, classifier
+from tests.bench import Bench, classifier
 
 with Bench.serving(Path(sys.argv[1])) as bench:
     bench.toy(classifier(fit=sys.argv[2]), wall=120)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_executor_bench import TOY, Bench, classifier
 
 from datarun.broker import connection as broker
 from datarun.contract import queues, wire
@@ -34,6 +33,7 @@ from datarun.runner.events import EventSender
 from datarun.runner.executors import Executor
 from datarun.runner.sandbox.run import Interrupt, Watcher
 from datarun.runner.slot import Slot, TakenOrders
+from tests.bench import TOY, Bench, classifier
 
 PATIENCE = 30.0
 REPORTS = (queues.RESULTS, queues.EVENTS, queues.PARKED)

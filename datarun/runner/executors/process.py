@@ -8,8 +8,10 @@ import re
 import shutil
 import stat
 import tempfile
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
@@ -51,14 +53,17 @@ _LONGEST = 64 * 1024
 _FULL = 16 << 20
 #: A process that had this share of its limit in memory when it was killed was killed for it.
 _NEAR = 0.9
+_UNDERTAKERS = 4
+#: Jobs that have ended and are not buried yet, at most.
+_MOST_FUNERALS = 8
 #: What a zygote for a csv has imported before it has the data.
 _TABULAR = ("datarun.runner.workflows.tabular",)
 _IMPORT = re.compile(
     r"^[ \t]*(?:from|import)[ \t]+((?:numpy|scipy|pandas|sklearn|joblib)(?:\.\w+)*)(?:[ \t]+import[ \t(]+([\w, \t]+))?",
     re.M,
 )
-#: Importing these changes others.
-_CHANGING = ("sklearn.experimental",)
+#: What of it is imported for all folds: what users are meant to import, and what changes nothing else.
+_IMPORTABLE = re.compile(r"\w+(?:\.(?!conftest|distutils|experimental|f2py|test)[a-z]\w*)?")
 _MEASURES = frozenset(
     {
         *("train_time", "validation_time", "test_time"),
@@ -96,10 +101,20 @@ class ProcessExecutor:
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._zygotes = Zygotes(scratch)
         self._cgroups = Cgroups(name)
+        self._funerals: deque[Future[None]] = deque()
+        self._undertaker = ThreadPoolExecutor(_UNDERTAKERS, thread_name_prefix="undertaker")
 
     def close(self) -> None:
+        self.settle()
+        self._undertaker.shutdown()
         self._zygotes.close()
         self._cgroups.close()
+
+    def settle(self, most: int = 0) -> None:
+        """Returns when nothing is left of the jobs that have ended, but for `most` of them."""
+        while len(self._funerals) > most:
+            with suppress(IndexError):  # another thread was faster
+                self._funerals.popleft().result()
 
     def run(self, order: Order, runner: str, watcher: sandbox.Watcher) -> Result:
         job = _Job(order, runner, watcher)
@@ -124,9 +139,13 @@ class ProcessExecutor:
         limits = self._limits(job.order)
         if isinstance(job.order, PrepareOrder):
             self._prepare(job, job.order, limits)
-        else:
-            with self._zygote(job, job.order.data, limits) as zygote:
-                self._fold(job, job.order, limits, zygote)
+            return
+        with ExitStack() as after:
+            zygote = after.enter_context(self._zygote(job, job.order.data, limits))
+            self._fold(job, job.order, limits, zygote, after)
+            # Its processes are killed; that they and its folder go need not be waited for.
+            self._funerals.append(self._undertaker.submit(_close, after.pop_all()))
+        self.settle(_MOST_FUNERALS)
 
     def _limits(self, order: Order) -> Limits:
         wall = min(filter(None, (order.limits.wall, self._time_limit)))
@@ -134,11 +153,13 @@ class ProcessExecutor:
         return replace(order.limits, wall=wall, soft=soft)
 
     def _in_child(
-        self, job: "_Job", zygote: Zygote, folder: JobFolder, task: Task, limits: Limits
+        self, job: "_Job", zygote: Zygote, folder: JobFolder, task: Task, limits: Limits, after: ExitStack
     ) -> sandbox.Ending:
-        """Runs a task to its good end; raises `Refused` or `_Interrupted`."""
-        with self._cgroups.one(limits) as cgroup:
-            ending = sandbox.run(zygote, folder.root, task, limits, job.watcher, cgroup)
+        """Runs a task to its good end; raises `Refused` or `_Interrupted`. `after` is what is to follow."""
+        cgroup = after.enter_context(self._cgroups.one(limits))
+        run = sandbox.Run(zygote, folder.root, task, limits, job.watcher, cgroup)
+        after.callback(run.bury)
+        ending = run.supervise()
         if ending.interrupt is not None:
             raise job.interrupted(ending.interrupt)
         if task.kind != LOAD:
@@ -172,7 +193,8 @@ class ProcessExecutor:
                 held_out_test=order.held_out_test,
                 random_state=order.random_state,
             )
-            ending = self._in_child(job, zygote, folder, task, limits)
+            with ExitStack() as after:
+                ending = self._in_child(job, zygote, folder, task, limits, after)
             job.made = self._prepared(folder, order.data, ending.report)
         except ZygoteError as error:
             raise job.explained(error) from error
@@ -207,7 +229,11 @@ class ProcessExecutor:
         """A zygote that has this data set loaded."""
         try:
             with self._zygotes.loaded(_key(data), lambda: self._load(job, data, limits), job.go_on) as zygote:
-                yield zygote
+                try:
+                    yield zygote
+                except ZygoteError:
+                    self._zygotes.drop(zygote)
+                    raise
         except ZygoteError as error:
             raise job.explained(error) from error
 
@@ -231,7 +257,8 @@ class ProcessExecutor:
                 arrays=self._arrays(train_rows=data.train_rows, test_rows=data.test_rows),
             )
             limits = replace(limits, disk=task.disk)
-            ending = self._in_child(job, zygote, folder, task, limits)
+            with ExitStack() as after:
+                ending = self._in_child(job, zygote, folder, task, limits, after)
             _check_counts(_counts(ending.report), data)
             if data.module is None:
                 zygote.labels = labels.loads(_read_regular(folder.home / "labels"))
@@ -253,35 +280,30 @@ class ProcessExecutor:
 
     # --- a fold --------------------------------------------------------------------------------------
 
-    def _fold(self, job: "_Job", order: FoldOrder, limits: Limits, zygote: Zygote) -> None:
+    def _fold(self, job: "_Job", order: FoldOrder, limits: Limits, zygote: Zygote, after: ExitStack) -> None:
         folder = _new_folder(zygote)
-        try:
-            folder.submission.mkdir()
-            self._put_files(folder.submission, order.submission, copy=True)
-            (folder.submission / "__init__.py").touch()
-            zygote.import_modules(_wanted(folder.submission))
-            arrays = self._arrays(train_is=order.train_is)
-            if zygote.labels is not None:
-                # Of the rows to train on; no other label ever enters the child.
-                arrays["y"] = labels.dumps(zygote.labels[np.frombuffer(arrays["train_is"], dtype="<i8")])
-            task = Task(
-                kind=order.kind,
-                memory=limits.memory,
-                disk=limits.disk,
-                soft=limits.soft,
-                threads=self._threads,
-                seed=_seed(order),
-                custom=order.data.module is not None,
-                elements=order.elements,
-                arrays=arrays,
-            )
-            ending = self._in_child(job, zygote, folder, task, limits)
-            job.made = self._predictions(ending.predictions, order.data)
-        except ZygoteError:
-            self._zygotes.drop(zygote)
-            raise
-        finally:
-            remove(folder.root)
+        after.callback(remove, folder.root)
+        folder.submission.mkdir()
+        self._put_files(folder.submission, order.submission, copy=True)
+        (folder.submission / "__init__.py").touch()
+        zygote.import_modules(_wanted(folder.submission))
+        arrays = self._arrays(train_is=order.train_is)
+        if zygote.labels is not None:
+            # Of the rows to train on; no other label ever enters the child.
+            arrays["y"] = labels.dumps(zygote.labels[np.frombuffer(arrays["train_is"], dtype="<i8")])
+        task = Task(
+            kind=order.kind,
+            memory=limits.memory,
+            disk=limits.disk,
+            soft=limits.soft,
+            threads=self._threads,
+            seed=_seed(order),
+            custom=order.data.module is not None,
+            elements=order.elements,
+            arrays=arrays,
+        )
+        ending = self._in_child(job, zygote, folder, task, limits, after)
+        job.made = self._predictions(ending.predictions, order.data)
 
     def _put_files(self, folder: Path, files: Mapping[str, str], copy: bool) -> None:
         """Files by name and hash: copies where they may be changed, otherwise the cache's own where possible."""
@@ -366,6 +388,13 @@ class _Interrupted(Exception):
         self.result = result
 
 
+def _close(after: ExitStack) -> None:
+    try:
+        after.close()
+    except Exception:
+        logger.exception("what a job has left could not be removed")
+
+
 def _new_folder(zygote: Zygote) -> JobFolder:
     folder = JobFolder(Path(tempfile.mkdtemp(dir=zygote.folder / "jobs")))
     folder.home.mkdir()
@@ -394,7 +423,7 @@ def _wanted(submission: Path) -> set[str]:
     for path in submission.glob("*.py"):
         for module, names in _IMPORT.findall(path.read_text(errors="replace")):
             wanted |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))}
-    return {name for name in wanted if not name.startswith(_CHANGING)}
+    return {match.group() for name in wanted if (match := _IMPORTABLE.match(name))}
 
 
 def _counts(report: Mapping[str, Any]) -> dict[str, int]:

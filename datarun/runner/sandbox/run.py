@@ -1,14 +1,16 @@
 """Runs one task in a child of a zygote: feeds it, listens to it, limits it, ends it with all its descent."""
 
 import contextlib
+import itertools
 import json
 import math
 import os
 import selectors
 import signal
+import stat
 import tempfile
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -25,15 +27,23 @@ from .cgroup import Cgroup
 from .lockdown import MAX_PROCESSES
 from .log import BoundedLog
 from .task import MAX_OUTPUT, MAX_RSS_UNIT, Task
-from .warm import Zygote, kill_group
+from .warm import Zygote, ZygoteError, kill_group
 
 _TICK = 0.1  # seconds between two looks at the clock
 _LOOK = 0.25  # seconds between two looks at what the job has used
+_SHARE = 0.2  # of the time, at most, goes into such looks
 _AGAIN = 0.5  # seconds after which a child that still lives is killed again
-#: Bytes: the longest traceback, should JSON make twelve of every character.
+_PATIENCE = 30.0  # seconds after the first time that its end may take
+#: Bytes: the longest traceback, should JSON make twelve of every character; and all reports without predictions.
 _LONGEST_REPORT = 1 << 20
+_MOST_REPORTS = 4 << 20
 _LONGEST_END = 256
+_CHUNK = 1 << 16  # bytes that are read at a time: all that a pipe holds (pipe(7))
 _PARTS = ("train", "test")
+#: Files, folders and open descriptors of a job, and the bytes that a file and a folder count for at least: both
+#: are scarce on some disks, and folders take long to remove.
+_MOST_FILES = 100_000
+_LEAST_FILE, _LEAST_FOLDER = 4 << 10, 64 << 10
 
 
 class Interrupt(StrEnum):
@@ -78,14 +88,9 @@ class Watcher:
         return None
 
 
-def run(
-    zygote: Zygote, job: Path, task: Task, limits: Limits, watcher: Watcher, cgroup: Cgroup | None = None
-) -> Ending:
-    """Runs `task` in the folder `job` and returns when no process of it is left; raises `ZygoteError`."""
-    return _Run(zygote, job, task, limits, watcher, cgroup).supervise()
+class Run:
+    """One task in a child, from its start on: `supervise` it, then `bury` it."""
 
-
-class _Run:
     def __init__(
         self,
         zygote: Zygote,
@@ -96,13 +101,13 @@ class _Run:
         cgroup: Cgroup | None,
     ) -> None:
         self._job, self._limits, self._watcher, self._cgroup = job, limits, watcher, cgroup
-        self._log, self._ending, self._reports = BoundedLog(), Ending(), _Reports(self._hear)
+        self._log, self._ending, self._reports = BoundedLog(), Ending(), _Reports(self._to_follow, self._hear)
         self._end = b""
         self._stages_due = [Stage.TRAINED, Stage.VALIDATED]
         self._parts_due = list(_PARTS)
-        self._kill_at = math.inf
+        self._kill_at = self._ended_by = math.inf
         self._selector = selectors.DefaultSelector()
-        self._given = _size(job)
+        self._given, _ = _used(_files(job))
         self._memory_kills = cgroup.memory_kills() if cgroup else 0
         self._leader = self._fork(zygote, task)
 
@@ -129,25 +134,51 @@ class _Run:
                 raise
 
     def supervise(self) -> Ending:
+        """Returns when the child has done its task, or when no process of it is left; raises `ZygoteError`.
+
+        Who has done its task is killed by now, with all that it has started; `bury` waits for the last of them.
+        """
         started = time.monotonic()
         self._next_look = started + _LOOK
-        try:
-            while self._selector.get_map():
-                for key, _ in self._selector.select(_TICK):
-                    self._read(key)
-                now = time.monotonic()
-                if now > self._kill_at:
-                    self._kill()
-                elif self._is_running():
-                    self._judge(now - started)
-        finally:
-            kill_group(self._leader)
-            self._close()
+        while self._selector.get_map() and not self._is_done():
+            self._listen()
+            if self._is_running():
+                self._judge(time.monotonic() - started)
         self._ending.exit_code, self._ending.peak = self._end_told()
         if self._cgroup:
             self._ending.memory_kill = self._cgroup.memory_kills() > self._memory_kills
         self._ending.log = self._log.text()
         return self._ending
+
+    def bury(self) -> None:
+        """Returns when no process of the child is left; raises `ZygoteError` if that can't be told."""
+        try:
+            if self._selector.get_map():
+                self._kill()
+            while self._selector.get_map():
+                self._listen()
+        finally:
+            self._kill()
+            self._close()
+
+    def _listen(self) -> None:
+        for key, _ in self._selector.select(_TICK):
+            self._read(key)
+        now = time.monotonic()
+        if now > self._ended_by:
+            raise ZygoteError("The process that holds the data does not tell how its child has ended.")
+        if now > self._kill_at:
+            self._kill()
+
+    def _is_done(self) -> bool:
+        """Whether it said so, and all that it printed before has been read."""
+        if self._ending.report.get("event") != "done":
+            return False
+        for key in list(self._selector.get_map().values()):
+            if key.data == self._hear_output:
+                with contextlib.suppress(BlockingIOError):
+                    self._read(key)
+        return True
 
     def _is_running(self) -> bool:
         return self._ending.stopped is None and self._ending.interrupt is None
@@ -158,7 +189,7 @@ class _Run:
         self._selector.close()
 
     def _read(self, key: selectors.SelectorKey) -> None:
-        chunk = os.read(key.fd, 1 << 16)
+        chunk = os.read(key.fd, _CHUNK)
         if chunk:
             key.data(chunk)
         else:
@@ -183,6 +214,12 @@ class _Run:
         told = json.loads(self._end)
         return int(told["code"]), int(told["max_rss"]) * MAX_RSS_UNIT
 
+    def _to_follow(self, report: Mapping[str, Any]) -> int:
+        """How many bytes belong to the report: those of predictions that are due, if they are not too many."""
+        size = report.get("size")
+        due = report.get("event") == "predictions" and report.get("part") in self._parts_due[:1]
+        return size if due and isinstance(size, int) and 0 <= size <= MAX_OUTPUT else 0
+
     def _hear(self, report: Mapping[str, Any], content: bytes) -> None:
         event = report.get("event")
         if event == "stage":
@@ -192,7 +229,7 @@ class _Run:
         elif event == "predictions":
             if self._parts_due and report.get("part") == self._parts_due[0]:
                 self._ending.predictions[self._parts_due.pop(0)] = content
-        else:
+        elif event in ("done", "failed"):
             self._ending.report = report
             if event == "done":
                 self._kill()  # what it has started and left
@@ -205,9 +242,12 @@ class _Run:
         elif (interrupt := self._watcher.tick()) is not None:
             self._ending.interrupt = interrupt
             self._kill()
-        elif time.monotonic() >= self._next_look:
+        elif self._reports.number > _MOST_REPORTS:
+            self._stop(FailureKind.USER_ERROR, "Stopped: it wrote into a pipe that is not its own.")
+        elif (start := time.monotonic()) >= self._next_look:
             self._look()
-            self._next_look = time.monotonic() + _LOOK
+            end = time.monotonic()
+            self._next_look = end + max(_LOOK, (end - start) / _SHARE)
 
     def _look(self) -> None:
         """Ends the job if its processes have used more than they may."""
@@ -217,56 +257,89 @@ class _Run:
             self._stop(FailureKind.MEMORY, text)
         elif limits.cpu is not None and _total(tree, _cpu_seconds) > limits.cpu:
             self._stop(FailureKind.TIMEOUT, f"Stopped after {limits.cpu:g} s of processor time, its limit.")
-        elif (disk := _size(self._job) - self._given) > limits.disk:
-            text = f"Stopped with {disk >> 20} MiB of files: its limit is {limits.disk >> 20} MiB."
-            self._stop(FailureKind.DISK, text)
+        elif why := self._disk_excess(tree):
+            self._stop(FailureKind.DISK, why)
         elif (number := int(_total(tree, _threads))) > MAX_PROCESSES:
             text = f"Stopped with {number} processes and threads: the limit is {MAX_PROCESSES}."
             self._stop(FailureKind.USER_ERROR, text)
+
+    def _disk_excess(self, tree: list[psutil.Process]) -> str:
+        """Why its files are too large or too many; "" if they are not."""
+        limit = self._limits.disk
+        try:
+            used, number = _used(itertools.chain(_files(self._job), _nameless(tree)), limit + self._given)
+        except OSError as error:
+            return f"Stopped: its files can't be counted ({error.strerror})."
+        if number > _MOST_FILES:
+            return f"Stopped with more than {_MOST_FILES} files: no job may have so many."
+        used -= self._given
+        return (
+            f"Stopped with {used >> 20} MiB of files: its limit is {limit >> 20} MiB." if used > limit else ""
+        )
 
     def _stop(self, kind: FailureKind, why: str) -> None:
         self._ending.stopped, self._ending.why = kind, why
         self._kill()
 
     def _kill(self) -> None:
-        """Kills the child and its descent; the zygote buries them, and tells the end."""
-        kill_group(self._leader)
-        self._kill_at = time.monotonic() + _AGAIN
+        """Kills the child and its descent; the zygote buries them, and tells the end.
+
+        Then nothing of it is left, and its number may be another's.
+        """
+        if not self._end:
+            kill_group(self._leader)
+        now = time.monotonic()
+        self._kill_at, self._ended_by = now + _AGAIN, min(self._ended_by, now + _PATIENCE)
 
 
 class _Reports:
-    """Cuts what a child writes into reports: lines of JSON, some followed by as many bytes as they say."""
+    """Cuts what a child writes into reports: lines of JSON, some with as many bytes after them as `to_follow` says.
 
-    def __init__(self, hear: Callable[[Mapping[str, Any], bytes], None]) -> None:
-        self._hear = hear
-        self._buffer = bytearray()
-        self._report: Mapping[str, Any] | None = None
-        self._size = 0
+    A line that is too long is no report. `number` counts the bytes of all lines.
+    """
+
+    def __init__(
+        self,
+        to_follow: Callable[[Mapping[str, Any]], int],
+        hear: Callable[[Mapping[str, Any], bytes], None],
+    ) -> None:
+        self._to_follow, self._hear = to_follow, hear
+        self._line, self._too_long = bytearray(), False
+        self._report: Mapping[str, Any] = {}
+        self._content, self._missing = bytearray(), 0
+        self.number = 0
 
     def add(self, chunk: bytes) -> None:
-        self._buffer += chunk
-        while self._next():
-            pass
+        at = 0
+        while at < len(chunk):
+            at = self._add_content(chunk, at) if self._missing else self._add_line(chunk, at)
 
-    def _next(self) -> bool:
-        """Whether there was one more report in what has come."""
-        if self._report is None:
-            end = self._buffer.find(b"\n")
-            if end < 0:
-                del self._buffer[:-_LONGEST_REPORT]
-                return False
-            line = bytes(self._buffer[:end])
-            del self._buffer[: end + 1]
+    def _add_content(self, chunk: bytes, at: int) -> int:
+        part = chunk[at : at + self._missing]
+        self._content += part
+        self._missing -= len(part)
+        if not self._missing:
+            content, self._content = bytes(self._content), bytearray()
+            self._hear(self._report, content)
+        return at + len(part)
+
+    def _add_line(self, chunk: bytes, at: int) -> int:
+        end = chunk.find(b"\n", at)
+        stop = len(chunk) if end < 0 else end
+        self.number += stop - at + 1
+        self._too_long = self._too_long or len(self._line) + stop - at > _LONGEST_REPORT
+        if not self._too_long:
+            self._line += chunk[at:stop]
+        if end < 0:
+            return stop
+        line, too_long = bytes(self._line), self._too_long
+        self._line, self._too_long = bytearray(), False
+        if line.startswith(b"{") and not too_long:
             self._report = _parse(line)
-            size = self._report.get("size")
-            self._size = size if isinstance(size, int) and 0 <= size <= MAX_OUTPUT else 0
-        if len(self._buffer) < self._size:
-            return False
-        content = bytes(self._buffer[: self._size])
-        del self._buffer[: self._size]
-        report, self._report = self._report, None
-        self._hear(report, content)
-        return True
+            self._missing = self._to_follow(self._report)
+            if not self._missing:
+                self._hear(self._report, b"")
+        return end + 1
 
 
 def _memory_file() -> IO[bytes]:
@@ -329,17 +402,41 @@ def _proportional(process: psutil.Process) -> int:
     return _resident(process)
 
 
-def _size(folder: Path) -> int:
-    """Bytes on disk of the files below `folder`."""
-    total, folders = 0, [os.fspath(folder)]  # no recursion: a job may nest them as deep as it likes
+def _files(folder: Path) -> Iterator[int]:
+    """What each file and folder below `folder` takes of the disk; raises OSError if it can't be seen."""
+    folders = [os.fspath(folder)]  # no recursion: a job may nest them as deep as it likes
     while folders:
-        with contextlib.suppress(OSError), os.scandir(folders.pop()) as entries:
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError), os.scandir(folders.pop()) as entries:
             for entry in entries:
-                if entry.is_dir(follow_symlinks=False):
-                    folders.append(entry.path)
-                else:
-                    total += entry.stat(follow_symlinks=False).st_blocks * 512
-    return total
+                with contextlib.suppress(FileNotFoundError):
+                    least = _LEAST_FILE
+                    if entry.is_dir(follow_symlinks=False):
+                        folders.append(entry.path)
+                        least = _LEAST_FOLDER
+                    yield max(entry.stat(follow_symlinks=False).st_blocks * 512, least)
+
+
+def _nameless(tree: list[psutil.Process]) -> Iterator[int]:
+    """What each open descriptor of these processes takes of the disk: nothing, unless its file was removed."""
+    seen = set()
+    for process in tree:
+        with contextlib.suppress(OSError), os.scandir(f"/proc/{process.pid}/fd") as descriptors:
+            for descriptor in descriptors:
+                with contextlib.suppress(OSError):
+                    status = descriptor.stat()
+                    removed = stat.S_ISREG(status.st_mode) and status.st_nlink == 0
+                    yield status.st_blocks * 512 if removed and status.st_ino not in seen else 0
+                    seen.add(status.st_ino)
+
+
+def _used(sizes: Iterator[int], most: float = math.inf) -> tuple[int, int]:
+    """Sum and number of the sizes; it counts no further than `most` and `_MOST_FILES`."""
+    used = number = 0
+    for size in sizes:
+        used, number = used + size, number + 1
+        if used > most or number > _MOST_FILES:
+            break
+    return used, number
 
 
 def signal_name(exit_code: int) -> str:

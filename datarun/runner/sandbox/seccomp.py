@@ -139,9 +139,7 @@ def _fold_program() -> bytes:
     for target in (0, -1, _LEADER, -_LEADER):
         rules.add(rules.lib.KILL_PROCESS, "kill", rules.equals(0, target), rules.equals(1, signal.SIGKILL))
     rules.add(rules.lib.KILL_PROCESS, "tkill", rules.equals(1, signal.SIGKILL))
-    rules.add(
-        rules.lib.KILL_PROCESS, "tgkill", rules.equals(0, _LEADER), rules.equals(2, signal.SIGKILL)
-    )
+    rules.add(rules.lib.KILL_PROCESS, "tgkill", rules.equals(0, _LEADER), rules.equals(2, signal.SIGKILL))
     program = rules.program()
     assert _word(_LEADER) in program
     assert _word(-_LEADER) in program

@@ -41,8 +41,9 @@ class Zygote:
     def __init__(self, control: socket.socket, folder: Path) -> None:
         self._control, self._folder = control, folder
         self._warm = Warm(data=folder / "data", readable=[folder / "data"])
-        # A child's process id → where its end is told.
+        # A child's process id → where its end is told; if it has ended, what is to be told.
         self._leaders: dict[int, int] = {}
+        self._ended: dict[int, bytes] = {}
         self._wake, wake = os.pipe()
         os.set_blocking(self._wake, False)
         os.set_blocking(wake, False)
@@ -56,11 +57,12 @@ class Zygote:
         self._settle()
         self._answer(ready=True)
         while True:
-            ready, _, _ = select.select([self._control.fileno(), self._wake], [], [])
-            if self._wake in ready:
-                with contextlib.suppress(BlockingIOError):
-                    os.read(self._wake, 4096)
-                self._reap()
+            # Who waits for the end of what a child has left goes on serving others.
+            wait = _LOOK if self._ended else None
+            ready, _, _ = select.select([self._control.fileno(), self._wake], [], [], wait)
+            with contextlib.suppress(BlockingIOError):
+                os.read(self._wake, 4096)
+            self._reap()
             if self._control.fileno() in ready and not self._obey():
                 break
         for leader in list(self._leaders):
@@ -143,23 +145,21 @@ class Zygote:
             while True:
                 pid, status, usage = os.wait4(-1, os.WNOHANG)
                 if pid == 0:
-                    return
+                    break
                 if pid in self._leaders:
-                    self._bury(pid, os.waitstatus_to_exitcode(status), usage.ru_maxrss)
+                    told = {"code": os.waitstatus_to_exitcode(status), "max_rss": usage.ru_maxrss}
+                    self._ended[pid] = json.dumps(told).encode()
+        for leader in list(self._ended):
+            self._bury(leader)
 
-    def _bury(self, leader: int, code: int, max_rss: int) -> None:
-        """Ends all that the child has left, then tells its end."""
-        while True:
-            try:
-                os.killpg(leader, signal.SIGKILL)
-                os.waitpid(-leader, 0)
-            except ProcessLookupError:
-                break
-            except ChildProcessError:
-                time.sleep(_LOOK)  # not adopted yet
+    def _bury(self, leader: int) -> None:
+        """Kills all that the child has left; once nothing is, tells its end."""
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(leader, signal.SIGKILL)
+            return
         end = self._leaders.pop(leader)
         with contextlib.suppress(BrokenPipeError):
-            os.write(end, json.dumps({"code": code, "max_rss": max_rss}).encode())
+            os.write(end, self._ended.pop(leader))
         os.close(end)
 
 
