@@ -4,35 +4,63 @@ import os
 import uuid
 
 import django
+import numpy as np
 from django.core.management import call_command
 from django.db import connection
 
+from datarun.contract import npy
+
+#: Folds of ten data sets, ten to a submission, in the order in which they were posted, by 300 users. All but the last
+#: `waiting` have run: one in twenty failed, one in twenty needed two attempts, one in a thousand is new.
 _FILL = """
 INSERT INTO runapp_blob (sha256, size, content) VALUES (repeat('a', 64), 8, '\\x0000000000000000')
     ON CONFLICT DO NOTHING;
 INSERT INTO runapp_rawdata (name, target_column, workflow_elements, files, module)
-    SELECT 'data ' || g, 'y', 'classifier', '{}', '' FROM generate_series(1, 10) g;
-INSERT INTO runapp_submission (databoard_s_id, raw_data_id, files)
-    SELECT g, (SELECT min(id) FROM runapp_rawdata) + g %% 10, '{}' FROM generate_series(0, %(folds)s / 10) g;
-CREATE TEMPORARY TABLE ids ON COMMIT DROP AS
-    SELECT g, gen_random_uuid() AS id FROM generate_series(1, %(folds)s) g;
+    SELECT 'data ' || g, 'y', 'classifier', '{"data.csv": "a"}', '' FROM generate_series(0, 9) g;
 INSERT INTO runapp_job (id, kind, queue, state, stage, attempt, losses, runner, share, waits_for_data,
-        cancel_requested, deadline, created_at, queued_at, started_at, finished_at, failure, message, log)
-    SELECT id, 'fold', 'L', CASE WHEN done THEN 'succeeded' ELSE 'created' END, '', 1, 0, 'bench',
+        cancel_requested, deadline, started_at, finished_at, failure, message, log,
+        train_time, validation_time, test_time, train_cpu_time, test_cpu_time, train_memory, test_memory)
+    SELECT ('00000000-0000-0000-0000-' || lpad(g::text, 12, '0'))::uuid, 'prepare', 'celery', 'succeeded', '', 1, 0,
+        'bench', 'user 0', false, false, NULL, now(), now(), '', '', '', 0, 0, 0, 0, 0, 0, 0
+    FROM generate_series(0, 9) g;
+INSERT INTO runapp_prepareddata (raw_data_id, job_id, held_out_test, random_state, n_train, n_test, files)
+    SELECT id, ('00000000-0000-0000-0000-' || lpad((row_number() OVER (ORDER BY id) - 1)::text, 12, '0'))::uuid,
+        0.2, 42, 8, 2, '{"train_rows": "a", "test_rows": "a"}' FROM runapp_rawdata;
+INSERT INTO runapp_submission (databoard_s_id, raw_data_id, files)
+    SELECT g, (SELECT min(id) FROM runapp_rawdata) + g %% 10, '{"classifier.py": "a"}'
+    FROM generate_series(0, %(folds)s / 10) g;
+CREATE TEMPORARY TABLE filled ON COMMIT DROP AS
+    SELECT g, gen_random_uuid() AS id, g <= %(folds)s - %(waiting)s AS done, g %% 20 = 0 AS failed
+    FROM generate_series(1, %(folds)s) g;
+INSERT INTO runapp_job (id, kind, queue, state, stage, attempt, losses, runner, share, waits_for_data,
+        cancel_requested, deadline, created_at, queued_at, started_at, finished_at, failure, message, log,
+        train_time, validation_time, test_time, train_cpu_time, test_cpu_time, train_memory, test_memory, databoard_sf_id)
+    SELECT id, 'fold', 'L',
+        CASE WHEN NOT done THEN 'created' WHEN failed THEN 'failed' ELSE 'succeeded' END, '', done::int, 0,
+        CASE WHEN done THEN 'bench' ELSE '' END,
         'user ' || g %% 300, false, false, CASE WHEN NOT done THEN now() + interval '30 days' END,
-        now() - interval '1 day' + g * interval '1 ms', now(), now() - interval '10 s',
-        CASE WHEN done THEN now() - interval '1 hour' + g * interval '1 ms' END, '', '', ''
-    FROM (SELECT g, id, g <= %(folds)s - %(waiting)s AS done FROM ids) AS jobs;
-INSERT INTO runapp_submissionfold (databoard_sf_id, databoard_s_id, job_id, train_is_id, test_is_id, priority,
-        max_index, new, train_time, validation_time, test_time, train_cpu_time, test_cpu_time, train_memory,
-        test_memory)
-    SELECT g, g / 10, id, repeat('a', 64), repeat('a', 64), 'L', 5, g %% 1000 = 0, 0, 0, 0, 0, 0, 0, 0 FROM ids;
+        now() - interval '1 day' + g * interval '1 ms',
+        CASE WHEN done THEN now() - interval '1 hour' + (g - 20) * interval '1 ms' END,
+        CASE WHEN done THEN now() - interval '1 hour' + (g - 10) * interval '1 ms' END,
+        CASE WHEN done THEN now() - interval '1 hour' + g * interval '1 ms' END,
+        CASE WHEN done AND failed THEN 'user_error' ELSE '' END, '', '', 0, 0, 0, 0, 0, 0, 0, g
+    FROM filled;
+INSERT INTO runapp_submissionfold (databoard_sf_id, databoard_s_id, job_id, prepared_id, train_is_id, test_is_id,
+        priority, max_index, new)
+    SELECT g, g / 10, filled.id, prepared.id, repeat('a', 64), repeat('a', 64), 'L', 5, NOT done OR g %% 1000 = 1
+    FROM filled JOIN runapp_submission AS submission ON databoard_s_id = g / 10
+    JOIN runapp_prepareddata AS prepared USING (raw_data_id);
+INSERT INTO runapp_prediction (fold_id, train, test)
+    SELECT g, %(array)s, %(array)s FROM filled WHERE done AND NOT failed;
+INSERT INTO runapp_attempt (job_id, number, runner, outcome, failure, message, log)
+    SELECT id, 0, 'bench', 'failed', 'lost', '', '' FROM filled WHERE done AND g %% 20 = 1;
 """
 
 
 def set_up() -> None:
     """Django with its tables, in the database that `DATABASE_URL` names."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "datarun.settings")
+    os.environ["DEBUG"] = "no"  # with it Django keeps every statement
     django.setup()
     call_command("migrate", verbosity=0)
 
@@ -42,13 +70,13 @@ def fill(folds: int, waiting: int) -> None:
     call_command("flush", interactive=False, verbosity=0)
     with connection.cursor() as cursor:
         cursor.execute("BEGIN")
-        cursor.execute(_FILL, {"folds": folds, "waiting": waiting})
+        cursor.execute(_FILL, {"folds": folds, "waiting": waiting, "array": npy.dumps(np.zeros(2))})
         cursor.execute("COMMIT")
         cursor.execute("VACUUM ANALYZE")
 
 
 def start(number: int, runner: str = "bench") -> list[uuid.UUID]:
-    """Takes waiting jobs through queue and claim; returns the ids of the running ones, at attempt 2."""
+    """Takes waiting jobs through queue and claim; returns the ids of the running ones, at attempt 1."""
     from runapp import states
     from runapp.models import Job
 

@@ -92,6 +92,10 @@ class Environment:
             raise SettingsError(name, f"is {value!r}", "Use bytes with a unit: 512MB, 4GB.")
         return int(match[1]) * _UNITS[match[2]]
 
+    def host(self, name: str, default: str) -> str:
+        """A host, `in_url`."""
+        return in_url(self.text(name, default))
+
     def folder(self, name: str, default: Path) -> Path:
         return Path(self.text(name, str(default))).expanduser().resolve()
 
@@ -114,8 +118,13 @@ class Environment:
         guest = None if self.production else "guest"
         user, password = self.text("RMQ_USER", guest), self.secret("RMQ_PASSWORD", guest)
         vhost = self.text("RMQ_VHOST", None if self.production else "/", "Set it, or BROKER_URL.")
-        host = self.text("IP_MASTER", "localhost")
+        host = self.host("IP_MASTER", "localhost")
         return f"amqp://{quote(user, safe='')}:{quote(password, safe='')}@{host}:5672/{quote(vhost, safe='')}"
+
+
+def in_url(host: str) -> str:
+    """`host` as URLs have it: with brackets if it is an IPv6 address."""
+    return f"[{host}]" if ":" in host and not host.startswith("[") else host
 
 
 def _is_broker_url(url: str) -> bool:

@@ -22,7 +22,7 @@ INSECURE_SECRET_KEY = "insecure: for development only"  # noqa: S105 - PROD refu
 
 DEBUG = env.boolean("DEBUG", default=not PRODUCTION)
 SECRET_KEY = env.secret("SECRET_KEY", default=INSECURE_SECRET_KEY)
-IP_MASTER = env.text("IP_MASTER", "localhost")
+IP_MASTER = env.host("IP_MASTER", "localhost")
 ALLOWED_HOSTS = list(
     env.names("ALLOWED_HOSTS", () if PRODUCTION else ("localhost", "127.0.0.1", "[::1]", IP_MASTER))
 )

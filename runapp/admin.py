@@ -1,11 +1,13 @@
 """The admin pages. They show and edit rows; jobs change state through `runapp.states` only."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
+
+from datarun.contract import queues
 
 from .models import (
     Attempt,
@@ -19,6 +21,7 @@ from .models import (
     SubmissionFold,
 )
 from .services import jobs, runners, waiting
+from .services.waiting import Waiting
 
 if TYPE_CHECKING:
     ModelAdmin = admin.ModelAdmin[Any]
@@ -57,26 +60,100 @@ class RawDataAdmin(ReadOnlyAdmin):
         return admin.ModelAdmin.has_change_permission(self, request, obj)
 
 
+class JobsAdmin(ReadOnlyAdmin):
+    """Rows with jobs behind them, which people may cancel, run again, and ask why they wait."""
+
+    actions: tuple[str, ...] = ("cancel", "rerun")
+    readonly_fields: ClassVar[tuple[str, ...]] = ("waits",)
+
+    @admin.action(description="Cancel the selected %(verbose_name_plural)s")
+    def cancel(self, request: HttpRequest, selected: QuerySet[Any]) -> None:
+        number = self.do_cancel(selected)
+        self.message_user(
+            request, f"{number} jobs cancelled; running ones end when their runners confirm it."
+        )
+
+    @admin.action(description="Run the selected %(verbose_name_plural)s again")
+    def rerun(self, request: HttpRequest, selected: QuerySet[Any]) -> None:
+        self._say_rerun(request, self.do_rerun(selected))
+
+    def _say_rerun(self, request: HttpRequest, number: int) -> None:
+        self.message_user(request, f"{number} jobs run again.")
+
+    @admin.display(description="waits for")
+    def waits(self, row: Any) -> str:
+        return str(self.explain(row) or "")
+
+    @admin.display
+    def why(self, row: Any) -> str:
+        """The last line of the reason: a traceback ends with what went wrong."""
+        last = row.job.message.strip().splitlines()[-1:]
+        return ": ".join(filter(None, (row.job.failure, *last)))[:120]
+
+    def do_cancel(self, selected: QuerySet[Any]) -> int:
+        return jobs.cancel(selected)
+
+    def do_rerun(self, selected: QuerySet[Any]) -> int:
+        return jobs.rerun(selected)
+
+    def explain(self, row: Any) -> Waiting | None:
+        return waiting.explain(row.job)
+
+
 @admin.register(PreparedData)
-class PreparedDataAdmin(ReadOnlyAdmin):
-    list_display = ("raw_data", "held_out_test", "random_state", "n_train", "n_test", "state", "requested_at")
+class PreparedDataAdmin(JobsAdmin):
+    list_display = (
+        "raw_data",
+        "held_out_test",
+        "random_state",
+        "n_train",
+        "n_test",
+        "state",
+        "why",
+        "requested_at",
+    )
+    list_filter = ("job__state", "raw_data")
     list_select_related = ("raw_data", "job")
 
     @admin.display(ordering="job__state")
     def state(self, version: PreparedData) -> str:
         return version.job.state
 
+    def do_cancel(self, selected: QuerySet[PreparedData]) -> int:
+        return jobs.cancel_preparations(selected)
+
+    def do_rerun(self, selected: QuerySet[PreparedData]) -> int:
+        return jobs.rerun_preparations(selected)
+
 
 @admin.register(Submission)
-class SubmissionAdmin(ReadOnlyAdmin):
+class SubmissionAdmin(JobsAdmin):
+    actions = ("cancel", "rerun", "rerun_failed")
     list_display = ("databoard_s_id", "raw_data", "owner", "created_at")
     list_filter = ("raw_data",)
     list_select_related = ("raw_data", "owner")
     search_fields = ("databoard_s_id",)
 
+    @admin.action(description="Run the failed folds of the selected submissions again")
+    def rerun_failed(self, request: HttpRequest, selected: QuerySet[Submission]) -> None:
+        self._say_rerun(request, jobs.rerun(_folds_of(selected), failed_only=True))
+
+    def do_cancel(self, selected: QuerySet[Submission]) -> int:
+        return jobs.cancel(_folds_of(selected))
+
+    def do_rerun(self, selected: QuerySet[Submission]) -> int:
+        return jobs.rerun(_folds_of(selected))
+
+    def explain(self, row: Submission) -> Waiting | None:
+        return jobs.waiting_of(row)
+
+
+def _folds_of(submissions: QuerySet[Submission]) -> QuerySet[SubmissionFold]:
+    return SubmissionFold.objects.filter(databoard_s__in=submissions)
+
 
 @admin.register(SubmissionFold)
-class SubmissionFoldAdmin(ReadOnlyAdmin):
+class SubmissionFoldAdmin(JobsAdmin):
     list_display = (
         "databoard_sf_id",
         "databoard_s",
@@ -92,22 +169,6 @@ class SubmissionFoldAdmin(ReadOnlyAdmin):
     search_fields = ("databoard_sf_id", "databoard_s__databoard_s_id")
     readonly_fields = ("fold_state", "waits", "log")
     show_full_result_count = False
-    actions = ("cancel", "rerun")
-
-    @admin.action(description="Cancel the selected folds")
-    def cancel(self, request: HttpRequest, folds: QuerySet[SubmissionFold]) -> None:
-        number = jobs.cancel(folds)
-        self.message_user(
-            request, f"{number} folds cancelled; running ones end when their runners confirm it."
-        )
-
-    @admin.action(description="Run the selected folds again")
-    def rerun(self, request: HttpRequest, folds: QuerySet[SubmissionFold]) -> None:
-        self.message_user(request, f"{jobs.rerun(folds)} folds run again.")
-
-    @admin.display(description="waits for")
-    def waits(self, fold: SubmissionFold) -> str:
-        return str(waiting.explain(fold.job) or "")
 
     @admin.display(description="state", ordering="job__state")
     def fold_state(self, fold: SubmissionFold) -> str:
@@ -117,15 +178,9 @@ class SubmissionFoldAdmin(ReadOnlyAdmin):
     def runner(self, fold: SubmissionFold) -> str:
         return fold.job.runner
 
-    @admin.display(description="training, s", ordering="train_time")
+    @admin.display(description="training, s", ordering="job__train_time")
     def seconds(self, fold: SubmissionFold) -> str:
-        return f"{fold.train_time:.3f}"
-
-    @admin.display
-    def why(self, fold: SubmissionFold) -> str:
-        """The last line of the reason: a traceback ends with what went wrong."""
-        lines = fold.job.message.strip().splitlines()
-        return f"{fold.job.failure}: {lines[-1][:120]}" if lines else ""
+        return f"{fold.job.train_time:.3f}"
 
     @admin.display
     def log(self, fold: SubmissionFold) -> str:
@@ -136,12 +191,44 @@ class AttemptInline(TabularInline):
     """What became of earlier attempts."""
 
     model = Attempt
-    fields = readonly_fields = ("number", "runner", "started_at", "ended_at", "failure", "message")
+    fields = readonly_fields = (
+        "number",
+        "runner",
+        "started_at",
+        "ended_at",
+        "outcome",
+        "failure",
+        "message",
+    )
     can_delete = False
     extra = 0
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class _QueueFilter(admin.SimpleListFilter):
+    """Django's own would look at every job to know the queues."""
+
+    title = parameter_name = "queue"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in queues.ORDER_QUEUES]
+
+    def queryset(self, request: HttpRequest, jobs: QuerySet[Job]) -> QuerySet[Job]:
+        return jobs.filter(queue=self.value()) if self.value() else jobs
+
+
+class _RunnerFilter(admin.SimpleListFilter):
+    """The same for the runners."""
+
+    title = parameter_name = "runner"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, name) for name in Runner.objects.order_by("name").values_list("name", flat=True)]
+
+    def queryset(self, request: HttpRequest, jobs: QuerySet[Job]) -> QuerySet[Job]:
+        return jobs.filter(runner=self.value()) if self.value() else jobs
 
 
 @admin.register(Job)
@@ -158,24 +245,41 @@ class JobAdmin(ReadOnlyAdmin):
         "created_at",
         "finished_at",
     )
-    list_filter = ("state", "kind", "queue", "failure", "runner")
+    list_filter = ("state", "kind", _QueueFilter, "failure", _RunnerFilter)
     search_fields = ("id",)
-    date_hierarchy = "created_at"
+    readonly_fields = ("waits",)
     show_full_result_count = False
     inlines = (AttemptInline,)
+
+    @admin.display(description="waits for")
+    def waits(self, job: Job) -> str:
+        return str(waiting.explain(job) or "")
 
 
 @admin.register(Runner)
 class RunnerAdmin(ReadOnlyAdmin):
-    list_display = ("name", "served", "slots", "busy", "state", "last_seen", "packages")
+    list_display = ("name", "state", "served", "slots", "busy", "last_seen", "packages")
+    readonly_fields = ("state", "runs")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Runner]:
+        return runners.known()
 
     @admin.display
-    def state(self, runner: Runner) -> str:
-        return runners.state(runner)
+    def state(self, runner: Any) -> str:
+        return str(runner.state)
 
     @admin.display
-    def busy(self, runner: Runner) -> int:
-        return len(runner.running)
+    def busy(self, runner: Any) -> int:
+        return len(runner.runs)
+
+    @admin.display
+    def runs(self, runner: Any) -> str:
+        return ", ".join(
+            f"preparation (job {job['task_id']})"
+            if job["databoard_sf_id"] is None
+            else f"fold {job['databoard_sf_id']} of submission {job['databoard_s']}"
+            for job in runner.runs
+        )
 
     @admin.display(description="queues")
     def served(self, runner: Runner) -> str:

@@ -53,7 +53,12 @@ class Job(models.Model):
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=16, choices=_choices(JobKind))
     queue = models.CharField(max_length=16)
-    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
+    # No index: it would cost each job three insertions, for the rare deletion of a user.
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, db_index=False
+    )
+    # The id of its fold, if it has one: folds in a rare state are found in the order of their ids.
+    databoard_sf_id = models.BigIntegerField(null=True, blank=True, editable=False)
 
     state = models.CharField(max_length=16, choices=_choices(JobState), default=JobState.CREATED)
     # How far the running attempt has come.
@@ -86,6 +91,15 @@ class Job(models.Model):
     # The tail of what it printed.
     log = models.TextField(default="", blank=True)
 
+    # Seconds and MiB, measured by the operating system for a fold's own process; of the attempt that counts.
+    train_time = models.FloatField(default=0.0)
+    validation_time = models.FloatField(default=0.0)
+    test_time = models.FloatField(default=0.0)
+    train_cpu_time = models.FloatField(default=0.0)
+    test_cpu_time = models.FloatField(default=0.0)
+    train_memory = models.FloatField(default=0.0)
+    test_memory = models.FloatField(default=0.0)
+
     class Meta:
         indexes = (
             models.Index(
@@ -112,6 +126,16 @@ class Job(models.Model):
                 fields=["queue", "-finished_at"], name="job_recent", condition=Q(finished_at__isnull=False)
             ),
             models.Index(fields=["finished_at"], name="job_with_log", condition=~Q(log="")),
+            models.Index(
+                fields=["databoard_sf_id"],
+                name="job_unfinished",
+                condition=Q(state__in=[JobState.CREATED, JobState.QUEUED, JobState.RUNNING]),
+            ),
+            models.Index(
+                fields=["databoard_sf_id"],
+                name="job_failed",
+                condition=Q(state__in=[JobState.FAILED, JobState.CANCELLED]),
+            ),
         )
 
     def __str__(self) -> str:
@@ -248,15 +272,6 @@ class SubmissionFold(models.Model):
     # Its predictions have not been asked for yet.
     new = models.BooleanField(default=True)
 
-    # Seconds and MiB, measured by the operating system for the fold's own process.
-    train_time = models.FloatField(default=0.0)
-    validation_time = models.FloatField(default=0.0)
-    test_time = models.FloatField(default=0.0)
-    train_cpu_time = models.FloatField(default=0.0)
-    test_cpu_time = models.FloatField(default=0.0)
-    train_memory = models.FloatField(default=0.0)
-    test_memory = models.FloatField(default=0.0)
-
     class Meta:
         indexes = (models.Index(fields=["databoard_sf_id"], name="fold_new", condition=Q(new=True)),)
 
@@ -273,19 +288,14 @@ class SubmissionFold(models.Model):
 
 
 class Prediction(models.Model):
-    """What a fold predicted for one part of its data, as `.npy` bytes of float64."""
+    """What a fold predicted for the two parts of its data, as `.npy` bytes of float64."""
 
-    TRAIN, TEST = "train", "test"
-
-    fold = models.ForeignKey(SubmissionFold, models.CASCADE, related_name="predictions")
-    part = models.CharField(max_length=5, choices=[(TRAIN, TRAIN), (TEST, TEST)])
-    content = models.BinaryField(editable=False)
-
-    class Meta:
-        constraints = (models.UniqueConstraint(fields=["fold", "part"], name="prediction_once"),)
+    fold = models.OneToOneField(SubmissionFold, models.CASCADE, primary_key=True)
+    train = models.BinaryField(null=True, editable=False)
+    test = models.BinaryField(null=True, editable=False)
 
     def __str__(self) -> str:
-        return f"{self.part} predictions of {self.fold}"
+        return f"predictions of {self.fold}"
 
 
 class Runner(models.Model):

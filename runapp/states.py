@@ -149,7 +149,7 @@ def hand_back(id: str, attempt: int, runner: str) -> bool:
     if job.cancel_requested:
         return _cancelled(job)
     _archive(
-        job, HANDED_BACK, FailureKind.LOST, f"Handed back by {runner}, which was stopped.", _printed(job)
+        job, HANDED_BACK, FailureKind.LOST, f"Handed back by {runner}, which was stopped.", _take_log(job)
     )
     return bool(current.update(**_waiting_again()))
 
@@ -219,6 +219,12 @@ def overdue() -> QuerySet[Job]:
     return Job.objects.filter(state__in=UNFINISHED, deadline__lt=Now())
 
 
+def printed(job: Job) -> str:
+    """What has arrived of the running attempt's log."""
+    pieces = LogPiece.objects.filter(job=job, attempt=job.attempt).order_by("offset")
+    return "".join(pieces.values_list("text", flat=True))
+
+
 def storable(text: str) -> str:
     """`text` without what PostgreSQL can't store: NUL, and halves of characters."""
     return text.replace("\0", "\N{REPLACEMENT CHARACTER}").encode(errors="replace").decode()
@@ -270,8 +276,8 @@ def _retry(jobs: QuerySet[Job], kind: FailureKind, message: str, log: str) -> bo
     this = Job.objects.filter(pk=job.pk)
     if job.cancel_requested:
         return _cancelled(job)
-    printed = _printed(job)
-    log = log or printed
+    arrived = _take_log(job)
+    log = log or arrived
     # An order that vanished from the broker before anybody took it says nothing about the job.
     losses = job.losses + (job.state == JobState.RUNNING)
     if losses >= MAX_LOSSES:
@@ -286,15 +292,13 @@ def _retry(jobs: QuerySet[Job], kind: FailureKind, message: str, log: str) -> bo
 
 def _cancelled(job: Job) -> bool:
     """running → cancelled, for a job that is locked; what had arrived of its log is kept."""
-    return bool(Job.objects.filter(pk=job.pk).update(**_ended(JobState.CANCELLED), log=_printed(job)))
+    return bool(Job.objects.filter(pk=job.pk).update(**_ended(JobState.CANCELLED), log=_take_log(job)))
 
 
-def _printed(job: Job) -> str:
+def _take_log(job: Job) -> str:
     """What had arrived of the log of an attempt that has ended without one; its pieces go."""
-    pieces = LogPiece.objects.filter(job=job)
-    current = pieces.filter(attempt=job.attempt).order_by("offset")
-    log = "".join(current.values_list("text", flat=True))
-    pieces.delete()
+    log = printed(job)
+    LogPiece.objects.filter(job=job).delete()
     return log
 
 

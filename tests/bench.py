@@ -220,7 +220,7 @@ class Bench:
             attempt=1,
             data=data,
             limits=limits,
-            about="fold 1",
+            about={"fold": 1, "submission": 1},
             submission=self.files(submission),
             elements=elements,
             train_is=self.indices(train_is),

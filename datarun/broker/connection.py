@@ -4,7 +4,9 @@ Used by scheduler and runners; the web never imports it. Knows bytes and queues,
 """
 
 import contextlib
+import time
 from collections.abc import Callable, Iterable
+from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -14,8 +16,12 @@ from kombu.exceptions import OperationalError
 
 from datarun.contract import queues, wire
 
+from .confirms import Confirms
+
 #: Seconds between AMQP heartbeats: a dead link is noticed after two.
 HEARTBEAT = 5
+#: Seconds for the broker to take a batch of messages.
+PATIENCE = 10
 # From RabbitMQ 4 on, a message that came back 20 times would be dropped unless the queue says otherwise.
 _DELIVERIES = 1_000_000
 _CONTROL_EXPIRES = 24 * 3600 * 1000  # milliseconds without a consumer
@@ -27,17 +33,26 @@ _NO_RETRIES = {"max_retries": 1, "interval_start": 0}
 BrokerError = (OperationalError, AMQPError, OSError)
 
 
+class _Connection(Connection):
+    """Left without a farewell when it has failed: a broker that doesn't read would be waited for without an end."""
+
+    def __exit__(self, error: type[BaseException] | None, *more: Any) -> None:
+        if error is not None and issubclass(error, BrokerError):
+            self.collect()
+        else:
+            super().__exit__(error, *more)
+
+
 def connect(url: str) -> Connection:
     """A connection to `amqp://…`, or to the folder in `filesystem:///path`; opened on first use."""
     if urlsplit(url).scheme == "filesystem":
         folder = unquote(urlsplit(url).path)
         return Connection(transport=_FILESYSTEM, transport_options={"folder": folder} | _NO_RETRIES)
-    return Connection(
+    return _Connection(
         url,
         heartbeat=HEARTBEAT,
         connect_timeout=5,
         transport_options={
-            "confirm_publish": True,
             "read_timeout": 15,
             "write_timeout": 15,
             **_NO_RETRIES,
@@ -71,16 +86,38 @@ def publish(connection: Connection, queue_name: str, body: bytes, mandatory: boo
 
     Where there is no such queue, `mandatory` makes it an error; otherwise the message is gone.
     """
-    Producer(connection.default_channel).publish(
-        body,
-        routing_key=queue_name,
-        exchange="",
-        content_type=wire.CONTENT_TYPE,
-        content_encoding="binary",
-        delivery_mode="persistent",
-        mandatory=mandatory,
-        timeout=15,
-    )
+    publish_all(connection, [(queue_name, body)], mandatory=mandatory)
+
+
+def publish_all(
+    connection: Connection,
+    messages: Iterable[tuple[str, bytes]],
+    accepted: Callable[[int], object] = lambda position: None,
+    mandatory: bool = True,
+) -> None:
+    """Puts messages (queue, body) on their queues; the broker's confirms are awaited for all of them together.
+
+    Calls `accepted` with the position of each that the broker has taken. Raises `BrokerError` unless it has taken
+    all of them in time; of the others nobody knows, or it has refused them.
+    """
+    channel = connection.default_channel
+    producer, until = Producer(channel), time.monotonic() + PATIENCE
+    confirms = Confirms.of(channel)
+    confirms.begin()
+    for position, (queue_name, body) in enumerate(messages):
+        producer.publish(
+            body,
+            routing_key=queue_name,
+            exchange="",
+            content_type=wire.CONTENT_TYPE,
+            content_encoding="binary",
+            delivery_mode="persistent",
+            mandatory=mandatory,
+            timeout=PATIENCE,
+            message_id=confirms.next_id,
+        )
+        confirms.published(partial(accepted, position))
+    confirms.wait(connection, until)
 
 
 def consumer(

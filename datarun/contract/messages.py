@@ -17,6 +17,13 @@ from .states import JobKind
 CONTRACT_VERSION = 1
 
 
+#: What is measured of a fold, in seconds (`*_time`) and MiB (`*_memory`).
+MEASURES = (
+    *("train_time", "validation_time", "test_time"),
+    *("train_cpu_time", "test_cpu_time", "train_memory", "test_memory"),
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """What one job may use: seconds, and bytes of memory and scratch files of its whole process tree.
@@ -73,8 +80,8 @@ class FoldOrder:
     attempt: int
     data: Data
     limits: Limits
-    # Which fold of which submission: for logs only.
-    about: str
+    # The ids of `fold` and `submission`: for logs only.
+    about: Mapping[str, int]
     submission: Mapping[str, str]
     elements: tuple[str, ...]
     train_is: str
@@ -97,8 +104,8 @@ class Claim:
 class Outcome:
     """How an attempt ended. `failure` is None when it succeeded.
 
-    `message` is one paragraph or a traceback; `log` the tail of what the job printed. `measures` are
-    seconds (`*_time`) and MiB (`*_memory`). `arrays` are predictions: float64, (rows,) or (rows, columns).
+    `message` is one paragraph or a traceback; `log` the tail of what the job printed. `measures` are some
+    of `MEASURES`. `arrays` are predictions: float64, (rows,) or (rows, columns).
     `array_blobs` name those that are too large for a message, as `.npy`. `blobs` name what else was
     uploaded, `counts` number rows.
     """

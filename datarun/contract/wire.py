@@ -9,6 +9,7 @@ import dataclasses
 import json
 import types
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 import numpy as np
@@ -95,7 +96,7 @@ def _split_arrays(index: object, body: bytes) -> dict[str, Any]:
 
 
 def _build(cls: type[Any], fields: Mapping[str, Any]) -> Any:
-    hints = get_type_hints(cls)
+    hints = _hints(cls)  # type: ignore[arg-type]  # mypy takes classes for unhashable
     known = {f.name for f in dataclasses.fields(cls)}
     if unknown := set(fields) - known:
         raise DecodeError(f"{cls.__name__} has no field {sorted(unknown)[0]!r}")
@@ -107,6 +108,11 @@ def _build(cls: type[Any], fields: Mapping[str, Any]) -> Any:
         return cls(**values)
     except (TypeError, OverflowError) as error:
         raise DecodeError(f"{cls.__name__}: {error}") from error
+
+
+@lru_cache
+def _hints(cls: type[Any]) -> dict[str, Any]:
+    return get_type_hints(cls)
 
 
 def _convert(hint: Any, value: Any) -> Any:

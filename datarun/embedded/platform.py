@@ -13,6 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import quote
 
+from datarun.env import in_url
+
 from . import folder as state_folder
 from .postgres import EmbeddedPostgres
 from .processes import Processes, read_procfile
@@ -25,31 +27,37 @@ class PlatformError(Exception):
     """The platform can't run; the message is one sentence that says why and how to mend it."""
 
 
+#: Where this machine reaches what listens on every address.
+_LOOPBACK = {"0.0.0.0": "127.0.0.1", "::": "::1"}  # noqa: S104 - not to listen on
+
+
 @dataclass(frozen=True, slots=True)
 class Address:
+    """Where the web process listens: a name or an IP address, of either version."""
+
     host: str
     port: int
 
     @property
     def url(self) -> str:
         """Where this machine reaches it, also when it listens on every address."""
-        host = "127.0.0.1" if self.host == "0.0.0.0" else self.host  # noqa: S104
-        return f"http://{host}:{self.port}/"
+        return f"http://{in_url(_LOOPBACK.get(self.host, self.host))}:{self.port}/"
 
     @property
     def allowed_hosts(self) -> str:
-        return "localhost,127.0.0.1" if self.host in ("localhost", "127.0.0.1") else "*"
+        return "localhost,127.0.0.1,[::1]" if self.host in ("localhost", "127.0.0.1", "::1") else "*"
 
     def check_free(self) -> None:
         """Raises PlatformError when somebody listens there already."""
-        with socket.socket() as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((self.host, self.port))
-            except OSError as error:
-                raise PlatformError(
-                    f"Port {self.port} can't be used ({error.strerror}): choose another with --port."
-                ) from error
+        try:
+            family, *_, address = socket.getaddrinfo(self.host, self.port, type=socket.SOCK_STREAM)[0]
+            with socket.socket(family) as probe:
+                probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                probe.bind(address)
+        except OSError as error:
+            raise PlatformError(
+                f"Port {self.port} can't be used ({error.strerror}): choose another with --port."
+            ) from error
 
 
 @contextlib.contextmanager
@@ -83,7 +91,7 @@ def _environment(home: Path, database_url: str, address: Address) -> dict[str, s
         "SECRET_KEY": _secret(home / "secret_key"),
         "MASTER_URL": address.url,
         "ALLOWED_HOSTS": os.environ.get("ALLOWED_HOSTS", address.allowed_hosts),
-        "HOST": address.host,
+        "HOST": in_url(address.host),
         "PORT": str(address.port),
         "DR_WORKING_ENV": "DEV",
         "DEBUG": "0",

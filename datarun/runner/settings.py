@@ -30,7 +30,7 @@ class RunnerSettings:
     def read(cls, env: Environment | None = None) -> "RunnerSettings":
         """The settings in the environment; raises `SettingsError`, which ends the process with a hint."""
         env = env or Environment()
-        host = env.text("IP_MASTER", "localhost")
+        host = env.host("IP_MASTER", "localhost")
         token_default = None if env.production else DEVELOPMENT_TOKEN
         here = Path.cwd() / "var"
         return cls(

@@ -13,6 +13,7 @@ from typing import get_args
 
 from kombu import Connection, Message
 
+from datarun import logs
 from datarun.broker import connection as broker
 from datarun.contract import messages, queues, wire
 from datarun.contract.messages import Claim, Order, Outcome, Result, StageReached
@@ -78,6 +79,10 @@ class Slot:
 
     def serve(self) -> None:
         """Takes orders until it is time to stop; connects again when the broker was away."""
+        with logs.about(runner=self._runner):
+            self._serve_always()
+
+    def _serve_always(self) -> None:
         while not self._stopping.is_set() or self._undelivered is not None:
             try:
                 with broker.connect(self._broker_url) as connection:
@@ -178,21 +183,22 @@ class Slot:
         return True
 
     def _run(self, order: Order) -> Result:
-        about = {"job": order.job, "attempt": order.attempt, "runner": self._runner}
-        what = order.about if isinstance(order, messages.FoldOrder) else "preparation"
-        logger.info("job %s, attempt %d: %s started", order.job, order.attempt, what, extra=about)
-        started = time.monotonic()
-        self._unwanted, self.order = None, order
-        try:
-            watcher = _SlotWatcher(self._runner, order, self._events, self._interrupt)
-            result = self._executor.run(order, self._runner, watcher)
-        finally:
-            self.order = None
-        ended = (result.failure or "succeeded") if isinstance(result, Outcome) else type(result).__name__
-        seconds = time.monotonic() - started
-        text = "job %s, attempt %d: %s %s after %.2f s"
-        logger.info(text, order.job, order.attempt, what, ended, seconds, extra=about)
-        return result
+        about = dict(order.about) if isinstance(order, messages.FoldOrder) else {}
+        what = " of ".join(f"{name} {id}" for name, id in about.items()) or "preparation"
+        with logs.about(**about | {"job": order.job, "attempt": order.attempt}):
+            logger.info("job %s, attempt %d: %s started", order.job, order.attempt, what)
+            started = time.monotonic()
+            self._unwanted, self.order = None, order
+            try:
+                watcher = _SlotWatcher(self._runner, order, self._events, self._interrupt)
+                result = self._executor.run(order, self._runner, watcher)
+            finally:
+                self.order = None
+            ended = (result.failure or "succeeded") if isinstance(result, Outcome) else type(result).__name__
+            seconds = time.monotonic() - started
+            text = "job %s, attempt %d: %s %s after %.2f s"
+            logger.info(text, order.job, order.attempt, what, ended, seconds)
+            return result
 
     _leave_at: float | None = None
 

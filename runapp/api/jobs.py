@@ -1,4 +1,4 @@
-"""Routes about the jobs behind folds: cancel, run again, why they wait, what became of each attempt."""
+"""Routes about jobs and who runs them: cancel, run again, why they wait, what became of each attempt; runners."""
 
 from drf_spectacular.utils import OpenApiResponse, extend_schema
 from rest_framework import serializers
@@ -7,10 +7,11 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from runapp.models import Submission, SubmissionFold
-from runapp.services import jobs
+from runapp.models import RawData, Submission, SubmissionFold
+from runapp.services import jobs, runners
 
-from .serializers import AttemptOut, LogOut, NumberOut, RerunIn, WaitingOut
+from .folds import PageIn
+from .serializers import AttemptOut, LogOut, NumberOut, RerunIn, RunnerOut, WaitingOut
 
 
 def _fold(pk: int) -> SubmissionFold:
@@ -75,3 +76,19 @@ class SubmissionWaiting(APIView):
     def get(self, request: Request, pk: int) -> Response:
         """Why a submission waits: the reason of the fold that is next, or null when none waits."""
         return Response(WaitingOut({"waiting": jobs.waiting_of(get_object_or_404(Submission, pk=pk))}).data)
+
+
+class RawDataCancel(APIView):
+    @extend_schema(request=None, responses=NumberOut)
+    def post(self, request: Request, pk: int) -> Response:
+        """Cancel the preparation of a data set. Folds that wait for it then fail; to try it again, split again."""
+        return _number(jobs.cancel_preparations(get_object_or_404(RawData, pk=pk).versions.all()))
+
+
+class RunnerList(APIView):
+    @extend_schema(parameters=[PageIn], responses=RunnerOut(many=True))
+    def get(self, request: Request) -> Response:
+        """All runners, by name: whether they live, what they serve, and what they run now."""
+        page = PageIn(data=request.query_params)
+        page.is_valid(raise_exception=True)
+        return Response(RunnerOut(page.page(runners.known()), many=True).data)

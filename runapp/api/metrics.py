@@ -2,7 +2,8 @@
 
 import json
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import accumulate
 
 from django.db.models import Count
 from django.http import HttpRequest, HttpResponse
@@ -10,21 +11,18 @@ from prometheus_client import CONTENT_TYPE_LATEST, CollectorRegistry, generate_l
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from datarun.contract import queues
+from datarun.contract.states import JobKind
 from runapp import states
 from runapp.models import Counter, Job
 from runapp.services import runners
-from runapp.services.metrics import BUCKETS
+from runapp.services.metrics import COUNTERS, HISTOGRAMS, Histogram
 
-_COUNTERS = {
-    "datarun_attempts": ("Attempts that ended, by outcome.", ("outcome",)),
-    "datarun_dropped": ("Messages that changed nothing, by reason.", ("reason",)),
-    "datarun_batches": ("Batches of the scheduler, by duty.", ("duty",)),
-    "datarun_batch_items": ("Orders dispatched and messages collected in batches.", ("duty",)),
-}
-_HISTOGRAMS = {
-    "datarun_wait_seconds": "From the post of a job to its start.",
-    "datarun_run_seconds": "From the start of a job to its end.",
-}
+#: Labels and value of each of the counters of one name.
+Counted = Iterable[tuple[dict[str, str], float]]
+
+#: Queue and kind of the jobs that there may be.
+_WHERE = [*((queue, JobKind.FOLD) for queue in queues.PRIORITIES), (queues.PREPARATION, JobKind.PREPARE)]
 
 
 def metrics(request: HttpRequest) -> HttpResponse:
@@ -40,20 +38,24 @@ class _Platform(Collector):
         stored: dict[str, list[tuple[dict[str, str], float]]] = defaultdict(list)
         for counter in Counter.objects.all():
             stored[counter.name].append((json.loads(counter.labels), counter.value))
-        for name, (help_text, labels) in _COUNTERS.items():
+        for name, (help_text, labels) in COUNTERS.items():
             family = CounterMetricFamily(name, help_text, labels=labels)
             for values, value in stored[name]:
                 family.add_metric([values[label] for label in labels], value)
             yield family
-        for name, help_text in _HISTOGRAMS.items():
-            yield _histogram(name, help_text, stored[name], stored[f"{name}_sum"])
+        for name, histogram in HISTOGRAMS.items():
+            yield _histogram(name, histogram, stored[name], stored[f"{name}_sum"])
 
 
 def _jobs() -> Metric:
     family = GaugeMetricFamily("datarun_jobs", "Unfinished jobs.", labels=("state", "queue", "kind"))
+    # Where there are none it says 0: an alert needs a number.
+    numbers = {(state, *where): 0 for state in states.UNFINISHED for where in _WHERE}
     unfinished = Job.objects.filter(state__in=states.UNFINISHED)
-    for state, queue, kind, number in unfinished.values_list("state", "queue", "kind").annotate(Count("id")):
-        family.add_metric((state, queue, kind), number)
+    for *labels, number in unfinished.values_list("state", "queue", "kind").annotate(Count("id")):
+        numbers[tuple(labels)] = number
+    for values, number in numbers.items():
+        family.add_metric(values, number)
     return family
 
 
@@ -63,19 +65,13 @@ def _runners() -> Metric:
     return family
 
 
-def _histogram(
-    name: str,
-    help_text: str,
-    buckets: list[tuple[dict[str, str], float]],
-    sums: list[tuple[dict[str, str], float]],
-) -> Metric:
-    family = HistogramMetricFamily(name, help_text, labels=("queue", "kind"))
+def _histogram(name: str, histogram: Histogram, buckets: Counted, sums: Counted) -> Metric:
+    family = HistogramMetricFamily(name, histogram.help, labels=histogram.labels)
+    numbers = {
+        (values["le"], *(values[label] for label in histogram.labels)): number for values, number in buckets
+    }
     for values, total in sums:
-        key = (values["queue"], values["kind"])
-        numbers = {found["le"]: number for found, number in buckets if (found["queue"], found["kind"]) == key}
-        below, cumulative = 0.0, []
-        for bound in (*(f"{bound:g}" for bound in BUCKETS), "+Inf"):
-            below += numbers.get(bound, 0.0)
-            cumulative.append((bound, below))
-        family.add_metric(key, cumulative, total)
+        key = tuple(values[label] for label in histogram.labels)
+        upto = accumulate(numbers.get((bucket, *key), 0.0) for bucket in histogram.buckets)
+        family.add_metric(key, list(zip(histogram.buckets, upto, strict=True)), total)
     return family

@@ -6,6 +6,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from datarun.contract import queues
+from datarun.contract.messages import MEASURES
 from datarun.contract.states import FoldState
 from runapp.models import PreparedData, RawData, SubmissionFold
 from runapp.services import blobs, predictions, waiting
@@ -164,21 +165,17 @@ class SubmissionFoldLightOut(serializers.ModelSerializer[SubmissionFold]):
         fields: ClassVar[tuple[str, ...]] = ("databoard_sf_id", "databoard_s", "state", "new")
 
 
-_MEASURES = (
-    "train_time",
-    "validation_time",
-    "test_time",
-    "train_cpu_time",
-    "test_cpu_time",
-    "train_memory",
-    "test_memory",
-)
-
-
 class PredictionsOut(SubmissionFoldLightOut):
     test_predictions = serializers.SerializerMethodField(help_text=_PACKED_PREDICTIONS)
     full_train_predictions = serializers.SerializerMethodField(help_text=_PACKED_PREDICTIONS)
     log_messages = serializers.CharField(read_only=True)
+    train_time = serializers.FloatField(source="job.train_time", read_only=True)
+    validation_time = serializers.FloatField(source="job.validation_time", read_only=True)
+    test_time = serializers.FloatField(source="job.test_time", read_only=True)
+    train_cpu_time = serializers.FloatField(source="job.train_cpu_time", read_only=True)
+    test_cpu_time = serializers.FloatField(source="job.test_cpu_time", read_only=True)
+    train_memory = serializers.FloatField(source="job.train_memory", read_only=True)
+    test_memory = serializers.FloatField(source="job.test_memory", read_only=True)
 
     class Meta(SubmissionFoldLightOut.Meta):
         fields: ClassVar[tuple[str, ...]] = (
@@ -188,7 +185,7 @@ class PredictionsOut(SubmissionFoldLightOut):
             "full_train_predictions",
             "state",
             "log_messages",
-            *_MEASURES,
+            *MEASURES,
         )
 
     def get_test_predictions(self, fold: SubmissionFold) -> str | None:
@@ -235,6 +232,7 @@ class WaitOut(serializers.Serializer[Any]):
     why = serializers.CharField()
     position = serializers.IntegerField(allow_null=True, help_text="In its queue, from 1.")
     seconds = serializers.FloatField(allow_null=True, help_text="Until it starts, from recent durations.")
+    text = serializers.CharField(help_text="All of it in words.")
 
 
 class WaitingOut(serializers.Serializer[Any]):
@@ -268,6 +266,22 @@ class AttemptOut(serializers.Serializer[Any]):
 
 class LogOut(serializers.Serializer[Any]):
     log = serializers.CharField()
+
+
+class RunningOut(serializers.Serializer[Any]):
+    task_id = serializers.UUIDField(help_text="The id of the job.")
+    databoard_sf_id = serializers.IntegerField(allow_null=True, help_text="Null for a preparation.")
+    databoard_s = serializers.IntegerField(allow_null=True)
+
+
+class RunnerOut(serializers.Serializer[Any]):
+    name = serializers.CharField()
+    state = serializers.CharField(help_text="live, draining, gone, or incompatible.")
+    queues = serializers.ListField(child=serializers.CharField())
+    slots = serializers.IntegerField(help_text="How many jobs it runs at a time.")
+    runs = RunningOut(many=True)
+    versions = serializers.DictField(child=serializers.CharField())
+    last_seen = serializers.DateTimeField(allow_null=True)
 
 
 class NumberOut(serializers.Serializer[Any]):

@@ -7,6 +7,7 @@ lost.
 import logging
 import time
 import uuid
+from collections.abc import Iterable
 from typing import Any, get_args
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -54,6 +55,11 @@ class Hearing:
         for ear in self._ears.values():
             ear.heard(ping)
 
+    def lags(self, pings: Iterable[Ping]) -> list[float]:
+        """How many seconds this scheduler's own pings among these were on their way."""
+        ours = {ear.name for ear in self._ears.values()}
+        return [_age(ping) for ping in pings if ping.sender in ours]
+
     def seconds(self, *names: str) -> float:
         """For how long it has heard everything, of these queues or of all; 0 when it does not hear now."""
         return min(self._ears[name].seconds() for name in names or self._ears)
@@ -69,7 +75,7 @@ class _Ear:
     def heard(self, ping: Ping) -> None:
         now = time.monotonic()
         # One that took long comes from a backlog: what is behind it has not been collected.
-        if ping.sender == self.name and now - ping.number / 1000 < _GAP:
+        if ping.sender == self.name and _age(ping) < _GAP:
             if now - self._last > _GAP:
                 self._since = now
             self._last = now
@@ -77,6 +83,10 @@ class _Ear:
     def seconds(self) -> float:
         now = time.monotonic()
         return now - self._since if now - self._last < _GAP else 0.0
+
+
+def _age(ping: Ping) -> float:
+    return max(0.0, time.monotonic() - ping.number / 1000)
 
 
 class Collector:
@@ -97,7 +107,8 @@ class Collector:
             self._consume(queues.RESULTS)
             self._next_ping = 0.0
         self._ping()
-        if not self._drain(timeout):
+        # Some may have come while a ping was confirmed.
+        if not self._batch and not self._drain(timeout):
             broker.keep_alive(self._connection)
             return False
         while len(self._batch) < BATCH and self._drain(_LINGER):
@@ -130,7 +141,7 @@ class Collector:
     def _record(self, batch: list[Message]) -> None:
         told: list[results.Told] = []
         try:
-            told, pings = _apply([_decode(message) for message in batch])
+            told, pings = _apply([_decode(message) for message in batch], self._hearing)
             for ping in pings:
                 self._hearing.heard(ping)
         except (OperationalError, InterfaceError):
@@ -162,7 +173,7 @@ def _decode(message: Message) -> Any:
     return value
 
 
-def _apply(values: list[Any]) -> tuple[list[results.Told], list[Ping]]:
+def _apply(values: list[Any], hearing: Hearing) -> tuple[list[results.Told], list[Ping]]:
     """Records the messages; returns whom to tell to stop, and the pings among them."""
     pings = [value for value in values if isinstance(value, Ping)]
     with transaction.atomic():
@@ -170,5 +181,5 @@ def _apply(values: list[Any]) -> tuple[list[results.Told], list[Ping]]:
             wakeup.scheduler()  # a slot may be free now, and another scheduler the one that dispatches
         told = results.record(value for value in values if isinstance(value, _RESULT_TYPES))
         told += results.note(value for value in values if isinstance(value, _EVENT_TYPES))
-        metrics.count_batch("collect", len(values))
+        metrics.count_batch("collect", len(values), hearing.lags(pings))
     return told, pings

@@ -6,13 +6,14 @@ can be counted, explained, reordered and cancelled.
 
 import logging
 import math
+import time
 from collections.abc import Iterable
 
 from kombu import Connection
 
 from datarun.broker import connection as broker
 from datarun.contract import queues, wire
-from datarun.contract.messages import Stop
+from datarun.contract.messages import Ping, Stop
 from datarun.contract.states import JobState
 from runapp import states
 from runapp.models import Job
@@ -28,18 +29,21 @@ _MAX_BUFFER = 8  # orders a slot
 
 
 class Dispatcher:
-    """One connection, and whose turn it is."""
+    """One connection to a broker that takes messages, and whose turn it is. Raises `BrokerError`."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._turns = Turns()
+        # A broker may be connected and take nothing, for want of memory or disk: then no job is queued in vain.
+        broker.publish(connection, queues.EVENTS, wire.encode(Ping(sender="dispatch", number=0)))
 
     def run_once(self) -> int:
         """One round over all queues; returns how many orders were published."""
         tell(self._connection, _cancelled())
-        return sum(self._dispatch(name) for name in queues.ORDER_QUEUES)
+        return sum(self._dispatch(name) for name in self._turns.in_turn())
 
     def _dispatch(self, name: str) -> int:
+        started = time.monotonic()
         serving = [runner for runner in runners.live() if name in runner.queues]
         room = _room(name, sum(runner.slots for runner in serving))
         if not room:
@@ -48,13 +52,14 @@ class Dispatcher:
         unpublished = set(queued)
         try:
             built = orders.build((id for id in ids if id in queued), others=len(serving) > 1)
-            for job, order in built:
-                broker.publish(self._connection, name, wire.encode(order))
-                unpublished.discard(job.pk)
+            messages = [(name, wire.encode(order)) for _, order in built]
+            broker.publish_all(
+                self._connection, messages, lambda position: unpublished.discard(built[position][0].pk)
+            )
         finally:
             states.give_back(Job.objects.filter(pk__in=unpublished))
         if built:
-            metrics.count_batch("dispatch", len(built))
+            metrics.count_batch("dispatch", len(built), [time.monotonic() - started])
             logger.info("dispatched %d jobs to %s", len(built), name)
         return len(built)
 
@@ -80,5 +85,5 @@ def _cancelled() -> list[Told]:
 
 def tell(connection: Connection, told: Iterable[Told]) -> None:
     """Sends each runner what it must stop. One that has no control queue any more is gone, and told nothing."""
-    for runner, stop in told:
-        broker.publish(connection, queues.control(runner), wire.encode(stop), mandatory=False)
+    messages = ((queues.control(runner), wire.encode(stop)) for runner, stop in told)
+    broker.publish_all(connection, messages, mandatory=False)

@@ -2,9 +2,11 @@
 
 import logging
 from datetime import timedelta
+from typing import Any
 
 from django.db.models.functions import Now
 
+from datarun import logs
 from datarun.contract import queues
 from datarun.contract.states import JobState
 from runapp import states
@@ -29,16 +31,28 @@ def run_once(hearing: bool) -> int:
     jobs = states.overdue()
     if not hearing:
         jobs = jobs.filter(state=JobState.CREATED)
-    ended = sum(map(_end, jobs.order_by("deadline")[:_BATCH]))
+    ended = 0
+    for job in jobs.select_related("submissionfold").order_by("deadline")[:_BATCH]:
+        with logs.about(**_about(job)):
+            ended += _end(job)
     if ended:
         wakeup.scheduler()  # who dispatches may be another scheduler
     return ended
 
 
+def _about(job: Job) -> dict[str, Any]:
+    fold = getattr(job, "submissionfold", None)
+    about = {} if fold is None else {"fold": fold.pk, "submission": fold.databoard_s_id}
+    # The runner of a job that waits is that of an earlier attempt.
+    runner = job.runner if job.state == JobState.RUNNING else ""
+    return about | {"job": str(job.pk), "attempt": job.attempt, "runner": runner}
+
+
 def _end(job: Job) -> bool:
     if job.state == JobState.CREATED:
-        reason = waiting.explain(job)
-        return results.give_up(job, f"It has waited for too long. {reason or ''}")
+        why = f"It has waited for too long. {waiting.explain(job) or ''}"
+        logger.warning("job %s: %s", job.pk, why)
+        return results.give_up(job, why)
     if job.state == JobState.RUNNING:
         why = f"Runner {job.runner} has not been heard of for {SILENCE.seconds} s."
     elif _is_lost(job):

@@ -2,7 +2,7 @@
 
 A share is a user, or a submission where one account posts for everybody (`DR_SHARE`). Each round takes the next
 shares in order, one job from each, and goes on where the last one ended: the cost is an index probe a job, however
-many wait.
+many wait. Queues don't wait for one another, but what a share may have with runners (`DR_MAX_RUNNING`) counts over all.
 """
 
 from collections.abc import Collection
@@ -10,10 +10,15 @@ from typing import Any
 from uuid import UUID
 
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.db import connection
+from django.db.models import QuerySet
 
+from datarun.contract import queues
 from datarun.contract.states import JobState
-from runapp.models import Job
+from runapp.models import Job, Submission
+
+from . import runners
 
 _WAITS = f"state = '{JobState.CREATED}' AND NOT waits_for_data"
 _READY = f"{_WAITS} AND not_before <= statement_timestamp()"
@@ -31,7 +36,11 @@ _NEXT_SHARES = f"""
     )
     SELECT share FROM shares WHERE share IS NOT NULL LIMIT %(limit)s
 """
-_IN_FLIGHT = f"SELECT share, count(*) FROM runapp_job WHERE queue = %s AND {_FLYING} GROUP BY share"
+# An order that nobody takes must not keep its share from working elsewhere.
+_IN_FLIGHT = f"""
+    SELECT share, count(*) FROM runapp_job
+    WHERE {_FLYING} AND (state = '{JobState.RUNNING}' OR queue = ANY (%s)) GROUP BY share
+"""
 _OLDEST = f"""
     SELECT share, id FROM unnest(%s::text[], %s::integer[]) AS wanted (share, number)
     CROSS JOIN LATERAL (
@@ -67,24 +76,38 @@ _BEFORE = f"""
 """
 
 
+def share_of(owner: User | None, submission: Submission | None = None) -> str:
+    """With whom a job of this owner, and of this submission if of any, shares its turns."""
+    if submission is not None and settings.SHARE == "submission":
+        return f"submission {submission.pk}"
+    return f"user {owner.pk if owner else 0}"
+
+
 class Turns:
-    """Remembers, for each queue, whose turn was last."""
+    """Remembers, for each queue, whose turn was last, and which queue had its turn last."""
 
     def __init__(self) -> None:
         self._last: dict[str, str] = {}
+        self._queues = list(queues.ORDER_QUEUES)
+
+    def in_turn(self) -> list[str]:
+        """The queues in the order to ask for `next`: what one takes of a share's cap, the others lack."""
+        return list(self._queues)
 
     def next(self, queue: str, limit: int) -> list[UUID]:
         """The jobs to dispatch now, at most `limit`, in the order of turns."""
         if limit <= 0:
             return []
         cap = settings.MAX_RUNNING_PER_SHARE or limit
-        flying = _in_flight(queue) if settings.MAX_RUNNING_PER_SHARE else {}
+        flying = in_flight() if settings.MAX_RUNNING_PER_SHARE else {}
         full = {share for share, number in flying.items() if number >= cap}
         shares = self._shares(queue, limit, full)
         turns = _deal({share: cap - flying.get(share, 0) for share in shares}, limit)
         if not turns:
             return []
         self._last[queue] = turns[-1]
+        self._queues.remove(queue)
+        self._queues.append(queue)
         return _pick(queue, turns)
 
     def _shares(self, queue: str, limit: int, full: Collection[str]) -> list[str]:
@@ -95,6 +118,11 @@ class Turns:
         if len(following) < number and after:
             following += [share for share in _scan(queue, "", number) if share <= after]
         return [share for share in following if share not in full][:limit]
+
+
+def ready(queue: str) -> QuerySet[Job]:
+    """The jobs that wait for their turn in the queue, those that pause before their next attempt too."""
+    return Job.objects.filter(queue=queue, state=JobState.CREATED, waits_for_data=False)
 
 
 def before(job: Job, limit: int) -> int:
@@ -117,10 +145,11 @@ def _scan(queue: str, after: str, limit: int) -> list[str]:
         return [share for (share,) in cursor.fetchall()]
 
 
-def _in_flight(queue: str) -> dict[str, int]:
-    """How many jobs of each share are with runners."""
+def in_flight() -> dict[str, int]:
+    """How many jobs of each share are with runners, or on their way there; of all queues together."""
+    served = {queue for runner in runners.live() for queue in runner.queues}
     with connection.cursor() as cursor:
-        cursor.execute(_IN_FLIGHT, [queue])
+        cursor.execute(_IN_FLIGHT, [list(served)])
         return dict(cursor.fetchall())
 
 

@@ -1,5 +1,6 @@
 """What people may do with jobs: cancel them, run them again, see what became of each attempt."""
 
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import transaction
@@ -7,7 +8,7 @@ from django.db.models import QuerySet
 
 from datarun.contract.states import JobState
 from runapp import states
-from runapp.models import Job, LogPiece, Prediction, RawData, Submission, SubmissionFold
+from runapp.models import Job, Prediction, PreparedData, RawData, Submission, SubmissionFold
 
 from . import raw_data, waiting, wakeup
 from .waiting import Waiting
@@ -45,6 +46,33 @@ def rerun(folds: QuerySet[SubmissionFold], failed_only: bool = False) -> int:
     return number
 
 
+@transaction.atomic
+def cancel_preparations(versions: QuerySet[PreparedData]) -> int:
+    """Ends these preparations like folds. Folds that wait for one that has ended fail with its reason."""
+    number = 0
+    for version in _locked(versions):
+        if states.cancel(Job.objects.filter(pk=version.job_id)):
+            number += 1
+            raw_data.settle(version)
+    wakeup.scheduler()
+    return number
+
+
+@transaction.atomic
+def rerun_preparations(versions: QuerySet[PreparedData]) -> int:
+    """Does these preparations again, those that have ended; folds that are posted meanwhile wait. Returns how many."""
+    number = sum(len(states.rerun(Job.objects.filter(pk=version.job_id))) for version in _locked(versions))
+    wakeup.scheduler()
+    return number
+
+
+def _locked(versions: QuerySet[PreparedData]) -> Iterator[PreparedData]:
+    """One after the other, with the lock of its data set; in one order, so that nobody waits in a circle."""
+    for job in list(versions.order_by("raw_data", "pk").values_list("job", flat=True)):
+        if (version := raw_data.prepared_by(job)) is not None:
+            yield version
+
+
 def attempts(job: Job) -> list[dict[str, Any]]:
     """Every attempt at the job, the current one last: runner, times, outcome, failure kind and message."""
     fields = ("number", "runner", "started_at", "ended_at", "outcome", "failure", "message", "log")
@@ -69,13 +97,11 @@ def attempts(job: Job) -> list[dict[str, Any]]:
 def waiting_of(submission: Submission) -> Waiting | None:
     """Why the submission waits: the reason of its fold that is next, or None when none waits."""
     folds = submission.submissionfold_set.filter(job__state__in=states.WAITING).select_related("job")
-    first = folds.order_by("job__created_at", "pk").first()
+    # Those in the broker first, those that wait for data last.
+    first = folds.order_by("job__queued_at", "job__waits_for_data", "job__created_at", "pk").first()
     return None if first is None else waiting.explain(first.job)
 
 
 def log(job: Job) -> str:
     """What the current attempt has printed so far."""
-    if job.state != JobState.RUNNING:
-        return job.log
-    pieces = LogPiece.objects.filter(job=job, attempt=job.attempt).order_by("offset")
-    return "".join(pieces.values_list("text", flat=True))
+    return states.printed(job) if job.state == JobState.RUNNING else job.log

@@ -29,6 +29,11 @@ def hold(scheduler: str) -> bool:
     return SchedulerLease.objects.filter(pk=_ONLY, holder=scheduler).exists()
 
 
+def is_held() -> bool:
+    """Whether any scheduler works now."""
+    return SchedulerLease.objects.filter(pk=_ONLY, until__gte=Now()).exists()
+
+
 def release(scheduler: str) -> None:
     """Gives the lease up at once."""
     SchedulerLease.objects.filter(pk=_ONLY, holder=scheduler).delete()

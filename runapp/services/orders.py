@@ -17,9 +17,9 @@ def build(ids: Iterable[UUID], others: bool = False) -> list[tuple[Job, Order]]:
     """
     ids = list(ids)
     prepared = PreparedData.objects.filter(job__in=ids).select_related("job", "raw_data")
-    folds = SubmissionFold.objects.filter(job__in=ids).select_related(
-        "job", "databoard_s__raw_data", "prepared"
-    )
+    # Many folds of few submissions on fewer data sets: each is read once.
+    folds = SubmissionFold.objects.filter(job__in=ids).select_related("job")
+    folds = folds.prefetch_related("databoard_s__raw_data", "prepared")
     orders: dict[UUID, tuple[Job, Order]] = {}
     orders.update((version.job_id, (version.job, _prepare(version, others))) for version in prepared)
     orders.update((fold.job_id, (fold.job, _fold(fold, others))) for fold in folds)
@@ -77,7 +77,7 @@ def _fold(fold: SubmissionFold, others: bool) -> FoldOrder:
         ),
         limits=_limits(raw_data),
         avoid=_avoid(fold.job, others),
-        about=f"fold {fold.pk} of submission {fold.databoard_s_id}",
+        about={"fold": fold.pk, "submission": fold.databoard_s_id},
         submission=fold.databoard_s.files,
         elements=parse_elements(raw_data.workflow_elements),
         train_is=fold.train_is_id,

@@ -3,11 +3,11 @@
 from collections.abc import Iterable
 
 from django.db import transaction
-from django.db.models import Prefetch, QuerySet
+from django.db.models import QuerySet
 
 from datarun.contract import npy, transfer
 from datarun.contract.states import TERMINAL_STATES, JobState
-from runapp.models import Prediction, SubmissionFold
+from runapp.models import SubmissionFold
 
 from .errors import BadInput
 
@@ -39,16 +39,8 @@ def take_new(raw_data_id: int | None, limit: int | None = None) -> QuerySet[Subm
 
 
 def with_predictions(ids: Iterable[int]) -> QuerySet[SubmissionFold]:
-    folds = SubmissionFold.objects.filter(pk__in=list(ids)).select_related("job").order_by("pk")
-    return folds.prefetch_related(Prefetch("predictions", to_attr="parts"))
-
-
-def packed(fold: SubmissionFold, part: str) -> str | None:
-    """base64(zlib(float64 C-order bytes)) of the fold's predictions of `part`, or None."""
-    for prediction in getattr(fold, "parts", ()):
-        if prediction.part == part:
-            return transfer.compress_array(npy.loads(bytes(prediction.content)))
-    return None
+    folds = SubmissionFold.objects.filter(pk__in=list(ids)).order_by("pk")
+    return folds.select_related("job", "prediction")
 
 
 def packed_bytes(content: bytes) -> str:
@@ -57,8 +49,14 @@ def packed_bytes(content: bytes) -> str:
 
 
 def packed_test(fold: SubmissionFold) -> str | None:
-    return packed(fold, Prediction.TEST)
+    """base64(zlib(float64 C-order bytes)) of what the fold predicted for the test part, or None."""
+    return _packed(fold.prediction.test) if hasattr(fold, "prediction") else None
 
 
 def packed_train(fold: SubmissionFold) -> str | None:
-    return packed(fold, Prediction.TRAIN)
+    """The same for the train part."""
+    return _packed(fold.prediction.train) if hasattr(fold, "prediction") else None
+
+
+def _packed(content: bytes | memoryview | None) -> str | None:
+    return None if content is None else transfer.compress_array(npy.loads(bytes(content)))

@@ -15,7 +15,7 @@ from datarun.contract.states import TERMINAL_STATES, JobKind, JobState
 from runapp import states
 from runapp.models import Job, PreparedData, RawData, SubmissionFold
 
-from . import blobs, checks, wakeup
+from . import blobs, checks, fairness, wakeup
 from .errors import BadInput
 
 NAME_TAKEN = "RawData with this name already exists."
@@ -120,7 +120,7 @@ def _prepare(owner: User | None, raw_data: RawData, **parameters: Any) -> Prepar
             kind=JobKind.PREPARE,
             queue=queues.PREPARATION,
             owner=owner,
-            share=f"user {owner.pk if owner else 0}",
+            share=fairness.share_of(owner),
         )
         version = PreparedData.objects.create(raw_data=raw_data, job=job, **parameters)
     elif version.job.state in (JobState.FAILED, JobState.CANCELLED):

@@ -11,6 +11,8 @@ from typing import NamedTuple
 from django.db import transaction
 from django.db.models.functions import Now
 
+from datarun import logs
+from datarun.contract import queues
 from datarun.contract.failures import RETRIED, FailureKind
 from datarun.contract.messages import (
     Claim,
@@ -60,7 +62,7 @@ def record(results: Iterable[Result]) -> list[Told]:
         else:
             others.append(result)
     told = _claim(claims)
-    preparations = _preparations(final)
+    preparations = _preparations(final) if final else set()
     for result in others + [outcome for outcome in final if outcome.job in preparations]:
         _record_one(result)
     if bulk := [outcome for outcome in final if outcome.job not in preparations]:
@@ -70,8 +72,9 @@ def record(results: Iterable[Result]) -> list[Told]:
 
 def _preparations(outcomes: list[Outcome]) -> set[str]:
     """Those of the outcomes' jobs that prepare data: what waits for them must hear of it."""
-    versions = PreparedData.objects.filter(job__in={outcome.job for outcome in outcomes})
-    return {str(job) for job in versions.values_list("job", flat=True)}
+    # What is not in flight now has no outcome that counts.
+    in_flight = Job.objects.filter(queue=queues.PREPARATION, state__in=states.IN_FLIGHT)
+    return {str(id) for id in in_flight.values_list("pk", flat=True)} & {outcome.job for outcome in outcomes}
 
 
 def _claim(claims: list[Claim]) -> list[Told]:
@@ -134,15 +137,34 @@ def give_up(job: Job, why: str) -> bool:
 def _drop_rest(results: Iterable[Result], accepted: set[ingest.Key]) -> None:
     """Drops those that were not accepted, and the repetitions of those that were."""
     left = set(accepted)
-    dropped = []
+    rest: list[Result] = []
     for result in results:
         if (key := ingest.key(result)) in left:
             left.remove(key)
         else:
-            reason = f"stale {type(result).__name__.lower()}"
-            detail = f"attempt {result.attempt}"
-            dropped.append(Dropped(reason=reason, runner=result.runner, job=result.job, detail=detail))
+            rest.append(result)
+    if not rest:
+        return
+    about = Job.objects.filter(pk__in={result.job for result in rest}).only("attempt", "state", "runner")
+    jobs = {str(job.pk): job for job in about}
+    dropped = []
+    for result in rest:
+        reason = f"stale {type(result).__name__.lower()}"
+        detail = _why_stale(result, jobs.get(result.job))
+        with logs.about(job=result.job, attempt=result.attempt, runner=result.runner):
+            logger.info("dropped: %s, job %s, runner %s, %s", reason, result.job, result.runner, detail)
+        dropped.append(Dropped(reason=reason, runner=result.runner, job=result.job, detail=detail))
     _drop(dropped)
+
+
+def _why_stale(result: Result, job: Job | None) -> str:
+    if job is None:
+        return "There is no such job."
+    if result.attempt != job.attempt:
+        return f"Attempt {result.attempt}: the job is at attempt {job.attempt}."
+    if job.state == JobState.RUNNING:
+        return f"Attempt {result.attempt}: runner {job.runner} has it."
+    return f"Attempt {result.attempt}: the job is {job.state}."
 
 
 def drop(reason: str, detail: str) -> None:
@@ -152,8 +174,6 @@ def drop(reason: str, detail: str) -> None:
 
 @transaction.atomic
 def _drop(dropped: list[Dropped]) -> None:
-    for row in dropped:
-        logger.info("dropped: %s, job %s, runner %s, %s", row.reason, row.job, row.runner, row.detail)
     Dropped.objects.bulk_create(dropped)
     metrics.count_dropped(row.reason for row in dropped)
 

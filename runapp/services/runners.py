@@ -1,32 +1,63 @@
-"""Runners: who they are, whether they live, and the tokens that open blobs to them."""
+"""Runners: who they are, whether they live, what they run, and the tokens that open blobs to them."""
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 
 from django.conf import settings
-from django.db.models import QuerySet
-from django.db.models.functions import Now
+from django.contrib.postgres.expressions import ArraySubquery
+from django.db.models import Case, OuterRef, QuerySet, Value, When
+from django.db.models.functions import JSONObject, Now
 
 from datarun.contract.runners import DEVELOPMENT_TOKEN
+from datarun.contract.states import JobState
 from runapp import states
-from runapp.models import Runner, RunnerToken
+from runapp.models import Job, Runner, RunnerToken
 
 #: A runner that has not been heard of for this long is gone.
 SILENCE = states.LEASE
 
 
+#: What a runner's state can be.
+LIVE, DRAINING, GONE, INCOMPATIBLE = "live", "draining", "gone", "incompatible: upgrade it"
+
+_STATE = Case(
+    When(last_seen__gt=Now() - SILENCE, incompatible=True, then=Value(INCOMPATIBLE)),
+    When(last_seen__gt=Now() - SILENCE, leaving=True, then=Value(DRAINING)),
+    When(last_seen__gt=Now() - SILENCE, then=Value(LIVE)),
+    default=Value(GONE),
+)
+
+
+def known() -> QuerySet[Runner]:
+    """All runners, by name, each with its `state` and what it `runs`: task, and ids of fold and submission."""
+    jobs = running([OuterRef("pk")]).order_by("started_at", "pk")
+    about = JSONObject(
+        task_id="pk", databoard_sf_id="submissionfold__pk", databoard_s="submissionfold__databoard_s"
+    )
+    return Runner.objects.annotate(state=_STATE, runs=ArraySubquery(jobs.values(about=about))).order_by(
+        "name"
+    )
+
+
 def live() -> QuerySet[Runner]:
     """The runners that take orders."""
-    return Runner.objects.filter(leaving=False, incompatible=False, last_seen__gt=Now() - SILENCE)
+    return Runner.objects.annotate(state=_STATE).filter(state=LIVE)
 
 
 def state(runner: Runner) -> str:
-    """live, draining, gone, or incompatible."""
-    if runner.incompatible:
-        return "incompatible: upgrade it"
-    if not Runner.objects.filter(pk=runner.pk, last_seen__gt=Now() - SILENCE).exists():
-        return "gone"
-    return "draining" if runner.leaving else "live"
+    """Its state now."""
+    return str(Runner.objects.annotate(state=_STATE).values_list("state", flat=True).get(pk=runner.pk))
+
+
+def serving(queue: str) -> list[Runner]:
+    """The live runners that take orders from the queue."""
+    return [runner for runner in live() if queue in runner.queues]
+
+
+def running(names: Iterable[str | OuterRef]) -> QuerySet[Job]:
+    """The jobs that run on these runners, as far as they have said so."""
+    return Job.objects.filter(state=JobState.RUNNING, runner__in=list(names))
 
 
 def new_token(name: str) -> str:

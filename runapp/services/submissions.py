@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from django.conf import settings
 from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Q
@@ -15,7 +14,7 @@ from datarun.contract.states import TERMINAL_STATES, JobKind, JobState
 from runapp import states
 from runapp.models import Job, PreparedData, RawData, Submission, SubmissionFold
 
-from . import blobs, checks, raw_data, wakeup
+from . import blobs, checks, fairness, raw_data, wakeup
 from .errors import BadInput
 
 FORCE_FOLD = "submission_fold"
@@ -150,20 +149,15 @@ def _start(fold: SubmissionFold, owner: User | None, version: PreparedData | Non
         kind=JobKind.FOLD,
         queue=fold.priority,
         owner=owner,
-        share=_share(owner, fold.databoard_s),
+        share=fairness.share_of(owner, fold.databoard_s),
         waits_for_data=not ready,
+        databoard_sf_id=fold.pk,
     )
     fold.save(force_insert=True)
     if version is not None and not ready and version.job.state in TERMINAL_STATES:
         _fail_unprepared(fold, version)
     wakeup.scheduler()
     return fold
-
-
-def _share(owner: User | None, submission: Submission) -> str:
-    if settings.SHARE == "submission":
-        return f"submission {submission.pk}"
-    return f"user {owner.pk if owner else 0}"
 
 
 def _fail_unprepared(fold: SubmissionFold, version: PreparedData) -> None:

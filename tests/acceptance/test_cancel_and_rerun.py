@@ -63,7 +63,8 @@ def test_a_waiting_fold_says_why_and_is_cancelled_at_once(platform: Platform) ->
     assert post_api.post_submission_fold(*who, 1, 1, rows[:60], rows[60:], "H", data, files).ok
     assert "has not been split yet" in platform.fold(1)["waiting"]["why"]
     assert post_api.post_split(*who, 0.5, data).ok
-    assert "No live runner serves queue celery" in platform.fold(1)["waiting"]["why"]
+    reason = "No live runner serves queue celery"
+    wait_until(lambda: reason in platform.fold(1)["waiting"]["why"], 30, "a scheduler at work")
     assert _post(platform, "submissionfold/1/cancel/") == {"jobs": 1}
     assert platform.fold(1)["state"] == "ERROR"
 

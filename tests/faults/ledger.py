@@ -21,14 +21,14 @@ _SET_UP = """
         job uuid, attempt integer, before text, after text, runner text
     );
     CREATE INDEX ON ledger (job);
-    CREATE TABLE ledger_prediction (fold bigint, part text);
+    CREATE TABLE ledger_prediction (fold bigint);
     CREATE FUNCTION note_job() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
         INSERT INTO ledger (job, attempt, before, after, runner)
         VALUES (new.id, new.attempt, old.state, new.state, new.runner);
         RETURN NULL;
     END $$;
     CREATE FUNCTION note_prediction() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN
-        INSERT INTO ledger_prediction VALUES (new.fold_id, new.part);
+        INSERT INTO ledger_prediction VALUES (new.fold_id);
         RETURN NULL;
     END $$;
     CREATE TRIGGER ledger AFTER UPDATE OF state ON runapp_job FOR EACH ROW EXECUTE FUNCTION note_job();
@@ -66,7 +66,7 @@ _TWICE = """
     SELECT databoard_sf_id FROM ledger JOIN runapp_submissionfold AS fold ON job_id = job
     WHERE databoard_sf_id = ANY (%s) AND after = 'running' GROUP BY 1, attempt HAVING count(*) > 1
     UNION
-    SELECT fold FROM ledger_prediction WHERE fold = ANY (%s) GROUP BY fold, part HAVING count(*) > 1
+    SELECT fold FROM ledger_prediction WHERE fold = ANY (%s) GROUP BY fold HAVING count(*) > 1
 """
 
 

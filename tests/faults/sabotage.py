@@ -92,8 +92,8 @@ def without_fencing() -> None:
     from runapp.services import ingest
 
     statement = _replaced(ingest._FINISH, r"AND job.attempt = (\w+).attempt AND job.runner = \1.runner", "")
-    returning = r"FROM unnest(.*) AS (\w+) (.*) RETURNING job.id, job.attempt, job.runner"
-    returned = r"FROM unnest\1 AS \2 \3 RETURNING \2.job, \2.attempt, \2.runner"
+    returning = r"AS (\w+) (\(job .*) RETURNING job.id::text, job.attempt, job.runner"
+    returned = r"AS \1 \2 RETURNING \1.job::text, \1.attempt, \1.runner"
     ingest._FINISH = _replaced(statement, returning, returned)
 
 

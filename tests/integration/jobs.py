@@ -69,9 +69,12 @@ def folds(
         "share": f"user {owner.pk if owner else 0}",
         "waits_for_data": version is raw_data,
     }
-    jobs = [Job(kind=JobKind.FOLD, queue=queue, owner=owner, **given | job) for _ in range(count)]
-    Job.objects.bulk_create(jobs)
     last = SubmissionFold.objects.order_by("pk").values_list("pk", flat=True).last() or 0
+    jobs = [
+        Job(kind=JobKind.FOLD, queue=queue, owner=owner, databoard_sf_id=last + number, **given | job)
+        for number in range(1, count + 1)
+    ]
+    Job.objects.bulk_create(jobs)
     made = [
         SubmissionFold(
             databoard_sf_id=last + number,

@@ -13,7 +13,7 @@ from rest_framework.authtoken.models import TokenProxy
 
 from datarun.contract.messages import Heartbeat, Outcome
 from datarun.contract.states import JobState
-from runapp.models import Job, RawData, Runner, Submission, SubmissionFold
+from runapp.models import Job, PreparedData, RawData, Runner, Submission, SubmissionFold
 from runapp.services import results, runners
 from tests.integration.helpers import (
     RUNNER,
@@ -156,8 +156,47 @@ def test_a_jobs_state_is_not_changed_by_hand(browser: Client) -> None:
 def test_folds_are_cancelled(browser: Client) -> None:
     chosen = {"action": "cancel", "_selected_action": "4"}
     answer = browser.post(reverse("admin:runapp_submissionfold_changelist"), chosen, follow=True)
-    assert b"1 folds cancelled" in answer.content
+    assert b"1 jobs cancelled" in answer.content
     assert organiser("ada").ask("submissionfold/4/").json()["state"] == "ERROR"
+
+
+@pytest.mark.usefixtures("_rows")
+def test_submissions_are_cancelled_and_run_again(browser: Client) -> None:
+    """4 waits; 2 has succeeded, 3 has failed."""
+
+    def act(action: str) -> str:
+        chosen = {"action": action, "_selected_action": ["2", "3", "4"]}
+        answer = browser.post(reverse("admin:runapp_submission_changelist"), chosen, follow=True)
+        return str(answer.content.decode())
+
+    def states() -> list[str]:
+        folds = SubmissionFold.objects.filter(databoard_s__in=[2, 3, 4]).order_by("pk")
+        return [fold.job.state for fold in folds.select_related("job")]
+
+    assert "1 jobs cancelled" in act("cancel")
+    assert states() == ["succeeded", "failed", "cancelled"]
+    assert "2 jobs run again" in act("rerun_failed")
+    assert states() == ["succeeded", "created", "created"]
+    assert "1 jobs run again" in act("rerun")
+    assert states() == ["created", "created", "created"]
+    assert "3 jobs cancelled" in act("cancel")
+
+
+@pytest.mark.usefixtures("_rows")
+def test_a_preparation_that_failed_says_why(browser: Client) -> None:
+    content = page(browser, PreparedData)
+    assert "data: ValueError: pandas can&#x27;t read it" in content
+
+
+@pytest.mark.usefixtures("_rows")
+def test_jobs_are_filtered_by_queue_and_runner(browser: Client) -> None:
+    def shown(**query: str) -> int:
+        return sum(str(job.pk) in page(browser, Job, **query) for job in Job.objects.all())
+
+    assert shown(queue="celery") == 2
+    assert shown(queue="L") == shown(queue="L", kind__exact="fold") == 6
+    assert shown(runner=RUNNER) == 5
+    assert f"?runner={RUNNER}" in page(browser, Job)
 
 
 @pytest.mark.usefixtures("_rows")

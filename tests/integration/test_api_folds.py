@@ -284,7 +284,7 @@ def test_a_replaced_fold_starts_anew(api: Api, raw_data: int) -> None:
     assert answer["test_is"] == api.ask("submissionfold/1/").json()["test_is"]
     assert state_of(first) == JobState.SUCCEEDED  # history stays
     succeeded(answer["task_id"], TRAIN + 1, TEST + 1)
-    assert SubmissionFold.objects.get().predictions.count() == 2
+    assert Prediction.objects.get().fold_id == 1
 
 
 def test_a_replaced_fold_leaves_its_siblings_alone(api: Api, raw_data: int) -> None:

@@ -222,6 +222,13 @@ def test_bad_filters_are_refused(api: Api, route: str, field: str, value: str) -
     assert list(answer.json()) == [field]
 
 
+@every_fold_list
+def test_an_unknown_state_is_answered_with_those_that_there_are(api: Api, route: str) -> None:
+    assert api.ask(route, state="DONE").json() == {
+        "state": ["'DONE' is no state: use one of TODO, TRAINED, VALIDATED, TESTED, ERROR."]
+    }
+
+
 # --- many ----------------------------------------------------------------------------------------------
 
 FOLDS = 100_000
@@ -255,9 +262,7 @@ def _many_folds(api: Api) -> None:
     multiply(fold.job, range(1, FOLDS), id=job_id, state=state)
     submission = f"n / {FOLDS_EACH}"
     multiply(fold, range(1, FOLDS), databoard_sf_id="n", databoard_s_id=submission, job_id=job_id)
-    for prediction in fold.predictions.all():
-        next_id = "nextval(pg_get_serial_sequence('runapp_prediction', 'id'))"
-        multiply(prediction, range(2, 1001, 2), id=next_id, fold_id="n")
+    multiply(fold.prediction, range(2, 1001, 2), fold_id="n")
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE")
 
@@ -303,6 +308,6 @@ def test_lists_of_100_000_folds_cost_one_query_and_no_prediction_bytes(
         sql, rows, seconds = query_of_folds(api, url)
         record_property(f"seconds of {url}", round(seconds, 3))
         assert rows == expected
-        assert not any(name in sql for name in ("runapp_prediction", "runapp_blob", "content"))
+        assert not any(name in sql for name in ("runapp_prediction", "runapp_blob"))
         if url in from_an_index:
             assert "Seq Scan on runapp_submissionfold" not in plan_of(sql)

@@ -16,7 +16,18 @@ from runapp.models import Job, PreparedData, SubmissionFold
 from runapp.services import jobs, results, submissions
 from runapp.services.fairness import Turns
 from tests.integration.helpers import fold_body
-from tests.integration.jobs import fold, folds, later, outcome, prepared, queued, running, state_of, user
+from tests.integration.jobs import (
+    fold,
+    folds,
+    later,
+    live,
+    outcome,
+    prepared,
+    queued,
+    running,
+    state_of,
+    user,
+)
 
 pytestmark = pytest.mark.django_db
 
@@ -132,6 +143,7 @@ def capped(settings: Settings) -> Iterator[None]:
 @pytest.mark.usefixtures("capped")
 def test_nobody_has_more_in_flight_than_the_cap(version: PreparedData) -> None:
     post(version, ada=10)
+    live()
     turns = Turns()
     assert dispatched(turns, 10) == ["ada"] * 2
     assert dispatched(turns, 10) == []
@@ -148,15 +160,45 @@ def test_the_cap_counts_what_runs_and_what_is_in_the_broker(version: PreparedDat
 
 
 @pytest.mark.usefixtures("capped")
-def test_the_cap_is_one_of_each_queue(version: PreparedData) -> None:
+def test_the_cap_is_one_over_all_queues(version: PreparedData) -> None:
+    live()
+    running(fold(version, owner=user("ada"), queue=H))
+    post(version, ada=10)
+    turns = Turns()
+    assert dispatched(turns, 10) == ["ada"]
+    assert dispatched(turns, 10, H) == []
+
+
+@pytest.mark.usefixtures("capped")
+def test_orders_that_no_live_runner_takes_count_for_no_cap(version: PreparedData) -> None:
+    """Heavy folds never block light ones."""
+    live(serves=[L])
     queued(*folds(version, 2, owner=user("ada"), queue=H))
     post(version, ada=10)
     assert dispatched(Turns(), 10) == ["ada"] * 2
 
 
 @pytest.mark.usefixtures("capped")
+def test_at_the_cap_the_queues_of_a_share_take_turns(version: PreparedData) -> None:
+    """Whoever has light folds for days gets the heavy ones done too."""
+    live()
+    heavy = folds(version, 5, owner=user("ada"), queue=H)
+    post(version, ada=20)
+    turns, order = Turns(), []
+    for _ in range(6):
+        for queue in turns.in_turn():
+            order += [queue] * len(dispatched(turns, 10, queue))
+        first = SubmissionFold.objects.filter(job__state=JobState.QUEUED).order_by("job__queued_at").first()
+        assert first is not None
+        jobs.cancel(SubmissionFold.objects.filter(pk=first.pk))
+    assert order == [L, L, H, L, H, L, H]
+    assert len(heavy) == 5
+
+
+@pytest.mark.usefixtures("capped")
 def test_who_is_at_the_cap_holds_up_nobody(version: PreparedData) -> None:
     """However little room there is: one free slot goes to the next who may use it."""
+    live()
     post(version, ada=10, grace=10, mary=10)
     turns = Turns()
     order = [name for _ in range(7) for name in dispatched(turns, 1)]

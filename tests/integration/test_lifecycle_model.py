@@ -476,11 +476,10 @@ class Life(RuleBasedStateMachine):
             )
         }
         predicted = {
-            (fold, part): self.authors[npy.loads(bytes(content))[0]]
-            for fold, part, content in Prediction.objects.values_list("fold", "part", "content")
+            fold: [self.authors[npy.loads(bytes(content))[0]] for content in contents]
+            for fold, *contents in Prediction.objects.values_list("fold", "train", "test")
         }
-        parts = (Prediction.TRAIN, Prediction.TEST)
-        assert predicted == {(fold, part): author for fold, author in about.items() for part in parts}
+        assert predicted == {fold: [author, author] for fold, author in about.items()}
 
     def losses_are_bounded(self, rows: list[Job]) -> None:
         for job in rows:

@@ -150,7 +150,8 @@ def serving(
 def order(job: str = "job", attempt: int = 1, **fields: Any) -> FoldOrder:
     """One that only a `Gate` can run."""
     data, limits = Data({}, "y"), Limits(1.0, 1)
-    return FoldOrder(job, attempt, data, limits, "fold 1", {}, ("classifier",), "0" * 64, **fields)
+    about = {"fold": 1, "submission": 1}
+    return FoldOrder(job, attempt, data, limits, about, {}, ("classifier",), "0" * 64, **fields)
 
 
 def kinds(messages: list[Message]) -> list[tuple[str, str]]:

@@ -174,6 +174,13 @@ def test_any_name_and_password_reach_the_broker(user: str, password: str, vhost:
     assert (connection.hostname, connection.port) == ("10.0.0.1", 5672)
 
 
+@pytest.mark.parametrize("host", ["::1", "[::1]", "fd00::2"])
+def test_the_master_may_have_an_ipv6_address(host: str) -> None:
+    connection = connect(env(IP_MASTER=host).broker_url())
+    assert (connection.hostname, connection.port) == (host.strip("[]"), 5672)
+    assert RunnerSettings.read(env(IP_MASTER=host)).master_url == f"http://[{host.strip('[]')}]:8000"
+
+
 def test_a_developer_needs_no_settings_for_a_local_rabbitmq() -> None:
     assert env().broker_url() == "amqp://guest:guest@localhost:5672/%2F"
 

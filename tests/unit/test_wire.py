@@ -114,7 +114,7 @@ def test_what_is_sent_arrives(cls: type[Any]) -> None:
 
 
 def test_a_message_without_its_optional_fields_arrives() -> None:
-    order = FoldOrder("job", 1, Data({"a.csv": "0"}, "y"), Limits(1.0, 2), "", {}, ("classifier",), "1")
+    order = FoldOrder("job", 1, Data({"a.csv": "0"}, "y"), Limits(1.0, 2), {}, {}, ("classifier",), "1")
     arrived = wire.decode(wire.encode(order))
     assert arrived == order
     assert isinstance(arrived.elements, tuple)

@@ -23,6 +23,7 @@ from numpy.typing import NDArray
 from datarun.contract import npy
 from datarun.contract.failures import FailureKind
 from datarun.contract.messages import (
+    MEASURES,
     Data,
     FoldOrder,
     HandedBack,
@@ -64,12 +65,6 @@ _IMPORT = re.compile(
 )
 #: What of it is imported for all folds: what users are meant to import, and what changes nothing else.
 _IMPORTABLE = re.compile(r"\w+(?:\.(?!conftest|distutils|experimental|f2py|test)[a-z]\w*)?")
-_MEASURES = frozenset(
-    {
-        *("train_time", "validation_time", "test_time"),
-        *("train_cpu_time", "test_cpu_time", "train_memory", "test_memory"),
-    }
-)
 
 
 class Refused(Exception):
@@ -497,7 +492,7 @@ def _measures(report: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in given.items()
-        if name in _MEASURES and isinstance(value, int | float) and 0 <= value < 1e15
+        if name in MEASURES and isinstance(value, int | float) and 0 <= value < 1e15
     }
 
 
