@@ -27,6 +27,7 @@ logger = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds until a lost connection is tried again
 _WAIT = 0.5  # seconds between two looks at whether to stop
+_PATIENCE = 0.1  # seconds until the master is told how far a fold is
 _AVOID = 1.0  # seconds that an order which this runner should avoid is left to others
 _AVOID_TIMES = 10  # then nobody else takes it
 _INCOMPATIBLE = 10.0  # seconds that a slot keeps an order of a newer version to itself
@@ -234,14 +235,19 @@ class _SlotWatcher(Watcher):
     ) -> None:
         self._runner, self._order, self._events, self._interrupt = runner, order, events, interrupt
         self._log = LogStream(order.job, order.attempt, runner)
+        self._stage, self._told_at = "", time.monotonic() + _PATIENCE
 
     def stage(self, stage: str) -> None:
-        self._events.send(StageReached(self._order.job, self._order.attempt, self._runner, stage))
+        self._stage = stage
 
     def output(self, chunk: bytes) -> None:
         self._log.add(chunk)
 
     def tick(self) -> Interrupt | None:
+        # A fold that takes milliseconds has its outcome say how far it came.
+        if self._stage and time.monotonic() > self._told_at:
+            self._events.send(StageReached(self._order.job, self._order.attempt, self._runner, self._stage))
+            self._stage, self._told_at = "", time.monotonic() + _PATIENCE
         if (piece := self._log.due()) is not None:
             self._events.send(piece)
         return self._interrupt()

@@ -25,6 +25,7 @@ from .collect import Collector, Hearing
 logger = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds until a loop tries again after an error
+_PACE = 0.04  # seconds between the beginnings of two rounds of dispatch
 _TIDY = 60.0  # seconds between two looks at what waits and what is old
 _RENEW = lease.LENGTH.total_seconds() / 4
 
@@ -118,9 +119,12 @@ class Scheduler:
             try:
                 while not self._stopping.is_set():
                     self._work.clear()
+                    begun = time.monotonic()
                     if self._active:
                         dispatcher.run_once()
                     self._wait(broker_connection)
+                    # Where folds are short, each that ends makes work: a round for several costs as much as for one.
+                    self._stopping.wait(begun + _PACE - time.monotonic())
                     close_old_connections()
             finally:
                 self._reaches_broker.clear()

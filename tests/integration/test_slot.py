@@ -194,7 +194,10 @@ def test_the_order_is_claimed_and_acknowledged_before_the_job_runs(master: Broke
 def test_a_real_fold_from_order_to_outcome(master: Broker, tmp_path: Path) -> None:
     with Bench.serving(tmp_path) as bench, serving(master, bench.executor):
         data = Data(bench.files({"toy.py": TOY}), "y", module="toy.py", n_train=8, n_test=4)
-        submission = classifier(fit=r"os.write(1, b'epoch 1\n'); time.sleep(1)")
+        submission = classifier(
+            fit=r"os.write(1, b'epoch 1\n'); time.sleep(0.5)",
+            predict="time.sleep(0.5); return np.full((len(X), 2), 0.5)",
+        )
         master.send("L", bench.fold(data, ("classifier",), submission, np.arange(6)))
         claim, outcome = master.results(2)
         events = [wire.decode(body) for body in master.reports(queues.EVENTS, 3)]
