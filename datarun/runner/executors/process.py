@@ -54,6 +54,8 @@ _LONGEST = 64 * 1024
 _FULL = 16 << 20
 #: A process that had this share of its limit in memory when it was killed was killed for it.
 _NEAR = 0.9
+#: How much probabilities may miss one without a word.
+_PRECISION = 1e-4
 _UNDERTAKERS = 4
 #: Jobs that have ended and are not buried yet, at most.
 _MOST_FUNERALS = 8
@@ -260,6 +262,7 @@ class ProcessExecutor:
             readable = [str(_safe(name)) for name in ending.report.get("readable", ())]
             zygote.load(
                 job.go_on,
+                limits.wall,
                 module=data.module,
                 readable=[source, *readable] if data.module else [],
                 prepared=str(folder.home / "prepared"),
@@ -298,7 +301,7 @@ class ProcessExecutor:
             arrays=arrays,
         )
         ending = self._in_child(job, zygote, folder, task, limits, after)
-        job.made = self._predictions(ending.predictions, order.data)
+        job.made = self._predictions(job, order, ending.predictions)
 
     def _put_files(self, folder: Path, files: Mapping[str, str], copy: bool) -> None:
         """Files by name and hash: copies where they may be changed, otherwise the cache's own where possible."""
@@ -316,9 +319,9 @@ class ProcessExecutor:
         """Index arrays, of the blobs that are named."""
         return {name: self._blobs.read(sha256) for name, sha256 in blobs.items() if sha256 is not None}
 
-    def _predictions(self, given: Mapping[str, bytes], data: Data) -> dict[str, Any]:
+    def _predictions(self, job: "_Job", order: FoldOrder, given: Mapping[str, bytes]) -> dict[str, Any]:
         arrays, array_blobs = {}, {}
-        for part, rows in (("train", data.n_train), ("test", data.n_test)):
+        for part, rows in (("train", order.data.n_train), ("test", order.data.n_test)):
             assert rows is not None
             if part not in given:
                 raise Refused(FailureKind.BAD_OUTPUT, f"It gave no predictions of the {part} part.")
@@ -326,6 +329,8 @@ class ProcessExecutor:
                 array = predictions.check(npy.loads(given[part]), rows, f"{part} part")
             except (predictions.BadOutput, npy.NpyError) as error:
                 raise Refused(FailureKind.BAD_OUTPUT, str(error)) from error
+            if order.data.module is None and "classifier" in order.elements:
+                job.log += _note_on_probabilities(array, part)
             if array.nbytes > _INLINE:
                 array_blobs[part] = self._blobs.put(npy.dumps(array))
             else:
@@ -443,6 +448,13 @@ def _safe(name: str) -> PurePosixPath:
     return path
 
 
+def _note_on_probabilities(array: NDArray[np.float64], part: str) -> str:
+    """A line for the log about probabilities that don't sum to one: they are accepted as they are."""
+    if array.ndim != 2 or not (number := int((abs(array.sum(axis=1) - 1) > _PRECISION).sum())):
+        return ""
+    return f"The probabilities of the {part} part don't sum to one in {number} of {len(array)} rows.\n"
+
+
 def _check_ending(ending: sandbox.Ending, theirs: FailureKind, memory: int) -> None:
     """Raises `Refused` unless the child says that it is done, and was not stopped before. `theirs` is whose
     failure it is if nothing else explains it."""
@@ -454,14 +466,16 @@ def _check_ending(ending: sandbox.Ending, theirs: FailureKind, memory: int) -> N
     if report.get("event") == "failed":
         kind = str(report.get("kind"))
         known = {
-            *(FailureKind.USER_ERROR, FailureKind.BAD_OUTPUT, FailureKind.TIMEOUT),
-            *(FailureKind.MEMORY, FailureKind.DISK, FailureKind.DATA),
+            *(FailureKind.BAD_OUTPUT, FailureKind.TIMEOUT, FailureKind.MEMORY, FailureKind.DISK),
+            theirs,
         }
         raise Refused(
             FailureKind(kind) if kind in known else theirs, str(report.get("message", ""))[-_LONGEST:]
         )
     if code is None:
         raise Refused(FailureKind.ENVIRONMENT, "The process that holds the data was killed.")
+    if not ending.started and not ending.memory_kill:
+        raise Refused(FailureKind.ENVIRONMENT, f"Its process did not start (exit code {code}): see the log.")
     if code < 0:
         raise _killed(ending, code, memory)
     raise Refused(theirs, f"Its process ended itself before it was done (exit code {code}): see the log.")

@@ -5,6 +5,7 @@ below its own groups of these two controllers. Nothing here decides what a limit
 """
 
 import os
+import re
 import secrets
 import signal
 import threading
@@ -38,7 +39,13 @@ class Cgroup:
             with suppress(OSError):  # a kernel without swap accounting
                 _write(self.memory / "memory.swap.max", "0")
         else:
+            # The limit with swap can't be below the one without, where it exists at all.
+            both = self.memory / "memory.memsw.limit_in_bytes"
+            with suppress(OSError):
+                _write(both, "-1")
             _write(self.memory / "memory.limit_in_bytes", str(memory))
+            with suppress(OSError):
+                _write(both, str(memory))
 
     def entrances(self) -> list[int]:
         """Descriptors through which a process enters, by writing "0"; the caller closes them."""
@@ -72,10 +79,10 @@ class Cgroups:
     """As many groups of one runner as there are jobs at a time; none where that isn't possible."""
 
     def __init__(self, name: str) -> None:
-        self._name, self._number = f"datarun-{name}-{secrets.token_hex(4)}", 0
+        self._name, self._number = f"datarun-{name}-{os.getpid()}-{secrets.token_hex(4)}", 0
         self._lock = threading.Lock()
         self._free: list[Cgroup] = []
-        _remove_left(f"datarun-{name}-")
+        _remove_left(re.compile(rf"datarun-{re.escape(name)}-([0-9]+)-[0-9a-f]+-[0-9]+"))
 
     @contextmanager
     def one(self, limits: Limits) -> Iterator[Cgroup | None]:
@@ -102,12 +109,13 @@ class Cgroups:
             self._free = []
 
 
-def _remove_left(prefix: str) -> None:
-    """Removes what a runner that was killed has left: groups without processes."""
+def _remove_left(pattern: re.Pattern[str]) -> None:
+    """Removes what a runner that was killed has left; `pattern` finds its process in a group's name."""
     for controller in ("", *_CONTROLLERS):
         own = _own(controller) if system.LINUX else None
         for folder in own.iterdir() if own else ():
-            if folder.name.startswith(prefix):
+            match = pattern.fullmatch(folder.name)
+            if match and not Path(f"/proc/{match[1]}").exists():
                 with suppress(OSError):
                     folder.rmdir()
 

@@ -64,10 +64,11 @@ class Child:
         self._folder, self._zygote, self._status = JobFolder(job), zygote, status
         self._places = (self._folder.submission, zygote.data, self._folder.data, self._folder.root)
         self._measures: dict[str, float] = {}
-        self._soft_over = False
+        self._soft_over, self._process = False, os.getpid()
 
     def main(self, task: Task) -> None:
         self._settle_in(task)
+        self._say(event="started")
         try:
             counts = {JobKind.PREPARE: self._prepare, JobKind.FOLD: self._run_fold, LOAD: self._load}[
                 task.kind
@@ -117,6 +118,8 @@ class Child:
         return otherwise
 
     def _say(self, **report: Any) -> None:
+        if os.getpid() != self._process:
+            os._exit(1)  # a submission has forked, and its copy came back here: it has nothing to say
         self._write(json.dumps(report).encode() + b"\n")
 
     def _write(self, content: bytes) -> None:

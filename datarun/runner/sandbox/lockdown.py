@@ -100,6 +100,13 @@ def _installed() -> list[Path]:
     return [Path(path) for path in (sys.prefix, sys.base_prefix, _PACKAGE, *_SYSTEM)]
 
 
+def everybodys(folder: Path) -> Path | None:
+    """The folder in which every submission may read, if `folder` is in one: no place for what is not for all."""
+    folder = folder.resolve()
+    whole = [Path("/", name) for name in _WHOLE]
+    return next((path for path in (*whole, *_installed()) if folder.is_relative_to(path.resolve())), None)
+
+
 @functools.cache
 def _parents() -> list[Path]:
     """The fewest folders and files that cover the same, found once: each costs a child as much as any other."""

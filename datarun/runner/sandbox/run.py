@@ -21,12 +21,13 @@ import psutil
 from datarun.contract.failures import FailureKind
 from datarun.contract.messages import Limits
 from datarun.contract.states import Stage
+from datarun.runner import predictions
 
 from . import system
 from .cgroup import Cgroup
 from .lockdown import MAX_PROCESSES
 from .log import BoundedLog
-from .task import MAX_OUTPUT, MAX_RSS_UNIT, Task
+from .task import MAX_RSS_UNIT, Task
 from .warm import Zygote, ZygoteError, kill_group
 
 _TICK = 0.1  # seconds between two looks at the clock
@@ -36,7 +37,7 @@ _AGAIN = 0.5  # seconds after which a child that still lives is killed again
 _PATIENCE = 30.0  # seconds after the first time that its end may take
 #: Bytes: the longest traceback, should JSON make twelve of every character; and all reports without predictions.
 _LONGEST_REPORT = 1 << 20
-_MOST_REPORTS = 4 << 20
+_MOST_REPORTS = 2 << 20
 _LONGEST_END = 256
 _CHUNK = 1 << 16  # bytes that are read at a time: all that a pipe holds (pipe(7))
 _PARTS = ("train", "test")
@@ -66,6 +67,8 @@ class Ending:
     peak: int = 0
     # Whether the kernel killed a process of it for its control group's memory.
     memory_kill: bool = False
+    # Whether it was locked down and ready to run what it was told to: what failed before is nobody's fault.
+    started: bool = False
     # How far it says that it came.
     stage: Stage = Stage.STARTED
     report: Mapping[str, Any] = field(default_factory=dict)
@@ -218,7 +221,7 @@ class Run:
         """How many bytes belong to the report: those of predictions that are due, if they are not too many."""
         size = report.get("size")
         due = report.get("event") == "predictions" and report.get("part") in self._parts_due[:1]
-        return size if due and isinstance(size, int) and 0 <= size <= MAX_OUTPUT else 0
+        return size if due and isinstance(size, int) and 0 <= size <= predictions.MOST_BYTES else 0
 
     def _hear(self, report: Mapping[str, Any], content: bytes) -> None:
         event = report.get("event")
@@ -229,6 +232,8 @@ class Run:
         elif event == "predictions":
             if self._parts_due and report.get("part") == self._parts_due[0]:
                 self._ending.predictions[self._parts_due.pop(0)] = content
+        elif event == "started":
+            self._ending.started = True
         elif event in ("done", "failed"):
             self._ending.report = report
             if event == "done":
@@ -254,6 +259,10 @@ class Run:
         tree, limits = list(_session(self._leader)), self._limits
         if (memory := _memory(tree, limits.memory)) > limits.memory:
             text = f"Stopped at {memory >> 20} MiB of memory: its limit is {limits.memory >> 20} MiB."
+            self._stop(FailureKind.MEMORY, text)
+        elif self._cgroup and self._cgroup.memory_kills() > self._memory_kills:
+            # Not its first process, which would have ended the job.
+            text = f"One of its processes was ended for memory: its limit is {limits.memory >> 20} MiB."
             self._stop(FailureKind.MEMORY, text)
         elif limits.cpu is not None and _total(tree, _cpu_seconds) > limits.cpu:
             self._stop(FailureKind.TIMEOUT, f"Stopped after {limits.cpu:g} s of processor time, its limit.")

@@ -27,7 +27,7 @@ from numpy.typing import NDArray
 logger = logging.getLogger(__name__)
 
 _LOOK = 0.1  # seconds between two looks at whether to go on waiting
-_START = 60.0  # seconds that a zygote has to start, however busy the machine is
+_START = 60.0  # seconds that a zygote has to start, and to answer, however busy the machine is
 _KEEP = 15 * 60.0  # seconds that a zygote is kept without work
 _SWEEP = 10.0  # seconds between two looks at which to keep
 _MOST = 16  # zygotes of one runner
@@ -97,9 +97,9 @@ class Zygote:
     def alive(self) -> bool:
         return self._process.poll() is None
 
-    def load(self, go_on: Callable[[], bool], **command: Any) -> None:
-        """Has it take over what a loader prepared; raises `ModuleFailed` or `ZygoteError`."""
-        self._ask({"do": "load", **command}, go_on=go_on)
+    def load(self, go_on: Callable[[], bool], patience: float, **command: Any) -> None:
+        """Has it take over what a loader prepared, in `patience` seconds; raises `ModuleFailed` or `ZygoteError`."""
+        self._ask({"do": "load", **command}, patience=patience, go_on=go_on)
 
     def import_modules(self, modules: set[str]) -> None:
         """Has it import what a submission is about to import, once."""
@@ -116,6 +116,7 @@ class Zygote:
         self,
         command: dict[str, Any],
         descriptors: Sequence[int] = (),
+        patience: float = _START,
         go_on: Callable[[], bool] = lambda: True,
     ) -> dict[str, Any]:
         with self._asking:
@@ -123,12 +124,12 @@ class Zygote:
                 socket.send_fds(self._control, [json.dumps(command).encode() + b"\n"], descriptors)
             except OSError as error:
                 raise ZygoteError(self._last_words()) from error
-            answer = self._hear(None, go_on)
+            answer = self._hear(time.monotonic() + patience, go_on)
         if "error" in answer:
             raise ModuleFailed(answer["error"])
         return answer
 
-    def _hear(self, until: float | None, go_on: Callable[[], bool]) -> dict[str, Any]:
+    def _hear(self, until: float, go_on: Callable[[], bool]) -> dict[str, Any]:
         line = b""
         while not line.endswith(b"\n"):
             ready, _, _ = select.select([self._control], [], [], _LOOK)
@@ -137,9 +138,9 @@ class Zygote:
                 if not chunk:
                     raise ZygoteError(self._last_words())
                 line += chunk
-            elif not go_on() or (until is not None and time.monotonic() > until):
+            elif not go_on() or time.monotonic() > until:
                 self.end()  # whatever it is doing, nobody waits for the answer any more
-                raise ZygoteError("The process that holds the data did not get ready in time.")
+                raise ZygoteError("The process that holds the data did not answer in time.")
         answer = json.loads(line)
         assert isinstance(answer, dict)
         return answer

@@ -24,7 +24,7 @@ from typing import Any
 
 from datarun.runner.workflows.custom import import_custom
 
-from . import lockdown, semaphores, system
+from . import lockdown, semaphores, system, warmup
 from .child import Child, Warm
 from .task import Task
 from .tracebacks import describe
@@ -106,6 +106,7 @@ class Zygote:
         for name in modules:
             with contextlib.suppress(Exception):
                 import_module(name)
+        warmup.run_estimators(modules)
         self._settle()
         self._answer(imported=True)
 
@@ -121,6 +122,8 @@ class Zygote:
         with Path(prepared).open("rb") as file:
             # What the organiser's own code has pickled, in a process that is locked down.
             self._warm.prepared = pickle.load(file)  # noqa: S301
+        if module is None:
+            warmup.run_rows(self._warm.prepared[0])
         self._settle()
         self._answer(loaded=True)
 
