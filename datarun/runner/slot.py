@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from typing import get_args
 
 from kombu import Connection, Message
@@ -68,6 +69,7 @@ class Slot:
         grace: float,
     ) -> None:
         self._runner, self._broker_url, self._queue_names = runner, broker_url, queue_names
+        self._turns = cycle(queue_names)
         self._executor, self._taken, self._events = executor, taken, events
         self._stopping, self._grace = stopping, grace
         self._undelivered: Result | None = None
@@ -121,6 +123,17 @@ class Slot:
 
     def _take(self, connection: Connection) -> Message | None:
         """The next order, or None when it is time to stop."""
+        while not self._stopping.is_set():
+            # The queues in turn, so that none waits for as long as another has orders.
+            for name in islice(self._turns, len(self._queue_names)):
+                if (message := broker.get(connection.default_channel, name)) is not None:
+                    return message
+            if (message := self._wait_for_one(connection)) is not None:
+                return message
+        return None
+
+    def _wait_for_one(self, connection: Connection) -> Message | None:
+        """The first order that comes to any of the queues, which are empty; or None when it is time to stop."""
         inbox: list[Message] = []
         consumer = broker.consumer(connection.default_channel, self._queue_names, inbox.append, prefetch=1)
         consumer.consume()

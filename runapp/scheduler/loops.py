@@ -156,9 +156,7 @@ class Scheduler:
     def _reap(self) -> None:
         lease_length = states.LEASE.total_seconds()
         while not self._stopping.wait(min(settings.SCHEDULER_PERIOD, lease_length / 10)):
-            # Runners have had a whole lease to be heard in since this scheduler began to hear. Who hears reaps,
-            # with the lease or without it: it may be another scheduler that the broker gives the messages to.
-            hearing = self._hearing.seconds() > lease_length
-            if self._active or hearing:
-                reap.run_once(hearing)
+            # Runners have had a whole lease to be heard in since this scheduler began to hear. It need not be the
+            # one that dispatches: the broker gives the messages to whom it likes, or is away.
+            reap.run_once(hearing=self._hearing.seconds() > lease_length)
             close_old_connections()

@@ -65,16 +65,18 @@ def _end(job: Job) -> bool:
 
 
 def _is_lost(job: Job) -> bool:
-    """Whether a queued order must be gone: later ones were taken, or slots have been free for a while."""
+    """Whether a queued order must be gone: a later one was taken a while ago, or slots have been free so long."""
     assert job.queued_at is not None
     settled = _SETTLED_AGAIN if job.losses else _SETTLED
-    overtaken = Job.objects.filter(
+    later = Job.objects.filter(
         queue=job.queue,
-        state=JobState.RUNNING,
         queued_at__gt=job.queued_at,
         started_at__gt=job.queued_at + settled,
+        started_at__lt=Now() - settled,
     )
-    return overtaken.filter(queued_at__lt=Now() - settled).exists() or _is_idle(job.queue, settled)
+    # Short jobs come and go: those that have ended count as well.
+    overtook = (later.filter(state=JobState.RUNNING), later.filter(finished_at__gt=job.queued_at + settled))
+    return any(jobs.exists() for jobs in overtook) or _is_idle(job.queue, settled)
 
 
 def _is_idle(queue: str, settled: timedelta) -> bool:

@@ -263,6 +263,16 @@ def test_no_order_of_several_queues_is_lost_or_run_twice(master: Broker) -> None
     assert [master.files(name) for name in (*names, queues.RESULTS)] == [[]] * 4
 
 
+def test_no_queue_waits_for_as_long_as_another_has_orders(master: Broker) -> None:
+    gate = Gate(open=True)
+    for name in queues.PRIORITIES:
+        for number in range(3):
+            master.send(name, order(f"{name}{number}"))
+    with serving(master, gate, queues.PRIORITIES):
+        master.results(12)
+    assert [{*gate.started[turn : turn + 2]} for turn in (0, 2, 4)] == [{f"L{n}", f"H{n}"} for n in range(3)]
+
+
 def test_a_busy_slot_holds_no_second_order(master: Broker) -> None:
     gate = Gate()
     for number in range(3):
