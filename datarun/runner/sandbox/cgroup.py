@@ -55,8 +55,11 @@ class Cgroup:
     def memory_kills(self) -> int:
         """How often the kernel has killed a process of this group for its memory."""
         name = "memory.events" if self.version == 2 else "memory.oom_control"
-        lines = (self.memory / name).read_text().splitlines()
-        return sum(int(line.split()[1]) for line in lines if line.startswith("oom_kill "))
+        return _count(self.memory / name, "oom_kill")
+
+    def refused_processes(self) -> int:
+        """How often this group has had as many processes as it may, and was refused one more."""
+        return _count(self.pids / "pids.events", "max")
 
     def kill(self) -> None:
         """Kills all that is in it, at once where the kernel can."""
@@ -163,6 +166,11 @@ def _own(controller: str) -> Path | None:
                 folder = folder.parent
             return folder if folder.is_dir() else None
     return None
+
+
+def _count(path: Path, event: str) -> int:
+    lines = path.read_text().splitlines()
+    return sum(int(line.split()[1]) for line in lines if line.startswith(f"{event} "))
 
 
 def _words(path: Path) -> list[str]:

@@ -5,6 +5,7 @@ refused stays refused. Landlock does not look at changes of mode or owner: `secc
 """
 
 import ctypes
+import functools
 import os
 import stat
 from collections.abc import Iterable
@@ -42,6 +43,7 @@ class _PathBeneath(ctypes.Structure):
     _fields_ = (("access", ctypes.c_uint64), ("parent", ctypes.c_int32))
 
 
+@functools.cache
 def version() -> int:
     """The version of Landlock that this kernel has in force; 0 without any."""
     if not system.LINUX:

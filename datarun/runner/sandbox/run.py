@@ -111,7 +111,7 @@ class Run:
         self._kill_at = self._ended_by = math.inf
         self._selector = selectors.DefaultSelector()
         self._given, _ = _used(_files(job))
-        self._memory_kills = cgroup.memory_kills() if cgroup else 0
+        self._killed, self._refused = self._count_killed(), self._count_refused()
         self._leader = self._fork(zygote, task)
 
     def _fork(self, zygote: Zygote, task: Task) -> int:
@@ -148,8 +148,7 @@ class Run:
             if self._is_running():
                 self._judge(time.monotonic() - started)
         self._ending.exit_code, self._ending.peak = self._end_told()
-        if self._cgroup:
-            self._ending.memory_kill = self._cgroup.memory_kills() > self._memory_kills
+        self._ending.memory_kill = self._count_killed() > self._killed
         self._ending.log = self._log.text()
         return self._ending
 
@@ -255,22 +254,32 @@ class Run:
             self._next_look = end + max(_LOOK, (end - start) / _SHARE)
 
     def _look(self) -> None:
-        """Ends the job if its processes have used more than they may."""
+        """Ends the job if its processes have used more than they may. What is quick to learn comes first."""
         tree, limits = list(_session(self._leader)), self._limits
-        if (memory := _memory(tree, limits.memory)) > limits.memory:
-            text = f"Stopped at {memory >> 20} MiB of memory: its limit is {limits.memory >> 20} MiB."
-            self._stop(FailureKind.MEMORY, text)
-        elif self._cgroup and self._cgroup.memory_kills() > self._memory_kills:
-            # Not its first process, which would have ended the job.
-            text = f"One of its processes was ended for memory: its limit is {limits.memory >> 20} MiB."
-            self._stop(FailureKind.MEMORY, text)
+        number = int(_total(tree, _threads))
+        if number > MAX_PROCESSES or self._count_refused() > self._refused:
+            text = f"Stopped with {number} processes and threads: its limit is {MAX_PROCESSES}."
+            self._stop(FailureKind.USER_ERROR, text)
+        elif why := self._memory_excess(tree):
+            self._stop(FailureKind.MEMORY, f"{why}: its limit is {limits.memory >> 20} MiB.")
         elif limits.cpu is not None and _total(tree, _cpu_seconds) > limits.cpu:
             self._stop(FailureKind.TIMEOUT, f"Stopped after {limits.cpu:g} s of processor time, its limit.")
         elif why := self._disk_excess(tree):
             self._stop(FailureKind.DISK, why)
-        elif (number := int(_total(tree, _threads))) > MAX_PROCESSES:
-            text = f"Stopped with {number} processes and threads: the limit is {MAX_PROCESSES}."
-            self._stop(FailureKind.USER_ERROR, text)
+
+    def _count_killed(self) -> int:
+        return self._cgroup.memory_kills() if self._cgroup else 0
+
+    def _count_refused(self) -> int:
+        return self._cgroup.refused_processes() if self._cgroup else 0
+
+    def _memory_excess(self, tree: list[psutil.Process]) -> str:
+        """Why it has too much memory; "" if it has not."""
+        if self._cgroup:
+            # Its first process would have ended with the job.
+            return "One of its processes was ended for memory" * (self._count_killed() > self._killed)
+        used = _memory(tree, self._limits.memory)
+        return f"Stopped at {used >> 20} MiB of memory" if used > self._limits.memory else ""
 
     def _disk_excess(self, tree: list[psutil.Process]) -> str:
         """Why its files are too large or too many; "" if they are not."""
@@ -376,9 +385,13 @@ def _session(leader: int) -> list[psutil.Process]:
 
 
 def _memory(tree: list[psutil.Process], limit: int) -> int:
-    """Bytes that the whole tree has in memory. What its processes share is counted once, if it matters."""
+    """Bytes that the whole tree has in memory. What its processes share is counted once, if it matters and
+    there is time: it is slow to learn, most of all of processes that fork."""
     used = _total(tree, _resident)
-    return int(used if used <= limit else _total(tree, _proportional))
+    if used <= limit:
+        return int(used)
+    until = time.monotonic() + _LOOK
+    return int(_total(tree, lambda p: _proportional(p) if time.monotonic() < until else _resident(p)))
 
 
 def _total(tree: list[psutil.Process], count: Callable[[psutil.Process], float]) -> float:

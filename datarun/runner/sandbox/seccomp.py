@@ -72,6 +72,7 @@ _LEADER = 0x5EEDF01D
 _TRUNCATING_FROM = 3  # the version of Landlock that looks at truncation
 
 
+@functools.cache  # looking for the library starts a program
 def available() -> bool:
     """Whether this system has seccomp, and libseccomp."""
     return system.LINUX and ctypes.util.find_library("seccomp") is not None

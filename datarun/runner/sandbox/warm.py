@@ -33,6 +33,7 @@ _SWEEP = 10.0  # seconds between two looks at which to keep
 _MOST = 16  # zygotes of one runner
 #: They go, the longest unused first, while less than this share of the machine's memory is available.
 _AVAILABLE = 0.15
+_DEEP = 32  # levels of folders
 _PACKAGE = Path(__file__).resolve().parents[2]
 
 
@@ -263,11 +264,22 @@ def kill_group(leader: int) -> None:
 
 def remove(folder: Path) -> None:
     """Removes a folder, whatever a job has made in it."""
-    with contextlib.suppress(RecursionError):
+    if not _is_deep(folder):  # it would hold a descriptor for each level
         shutil.rmtree(folder, ignore_errors=True)
-    if folder.exists():  # nested a thousand deep, or unwritable
+    if folder.exists():  # deep, or unwritable
         subprocess.run(["/bin/chmod", "-R", "u+rwX", "--", folder], check=False, stderr=subprocess.DEVNULL)
         subprocess.run(["/bin/rm", "-rf", "--", folder], check=False)
+
+
+def _is_deep(folder: Path) -> bool:
+    waiting = [(os.fspath(folder), 0)]
+    while waiting:
+        path, depth = waiting.pop()
+        if depth > _DEEP:
+            return True
+        with contextlib.suppress(OSError), os.scandir(path) as entries:
+            waiting += [(entry.path, depth + 1) for entry in entries if entry.is_dir(follow_symlinks=False)]
+    return False
 
 
 def _environment(folder: Path) -> dict[str, str]:
