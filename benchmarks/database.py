@@ -11,7 +11,7 @@ from django.db import connection
 from datarun.contract import npy
 
 #: Folds of ten data sets, ten to a submission, in the order in which they were posted, by 300 users. All but the last
-#: `waiting` have run: one in twenty failed, one in twenty needed two attempts, one in a thousand is new.
+#: `waiting` have run: one in 19 failed, one in 20 needed two attempts, one in a thousand is new.
 _FILL = """
 INSERT INTO runapp_blob (sha256, size, content) VALUES (repeat('a', 64), 8, '\\x0000000000000000')
     ON CONFLICT DO NOTHING;
@@ -30,11 +30,12 @@ INSERT INTO runapp_submission (databoard_s_id, raw_data_id, files)
     SELECT g, (SELECT min(id) FROM runapp_rawdata) + g %% 10, '{"classifier.py": "a"}'
     FROM generate_series(0, %(folds)s / 10) g;
 CREATE TEMPORARY TABLE filled ON COMMIT DROP AS
-    SELECT g, gen_random_uuid() AS id, g <= %(folds)s - %(waiting)s AS done, g %% 20 = 0 AS failed
+    SELECT g, gen_random_uuid() AS id, g <= %(folds)s - %(waiting)s AS done, g %% 19 = 0 AS failed
     FROM generate_series(1, %(folds)s) g;
 INSERT INTO runapp_job (id, kind, queue, state, stage, attempt, losses, runner, share, waits_for_data,
         cancel_requested, deadline, created_at, queued_at, started_at, finished_at, failure, message, log,
-        train_time, validation_time, test_time, train_cpu_time, test_cpu_time, train_memory, test_memory, databoard_sf_id)
+        train_time, validation_time, test_time, train_cpu_time, test_cpu_time, train_memory, test_memory,
+        databoard_sf_id)
     SELECT id, 'fold', 'L',
         CASE WHEN NOT done THEN 'created' WHEN failed THEN 'failed' ELSE 'succeeded' END, '', done::int, 0,
         CASE WHEN done THEN 'bench' ELSE '' END,
@@ -47,7 +48,7 @@ INSERT INTO runapp_job (id, kind, queue, state, stage, attempt, losses, runner, 
     FROM filled;
 INSERT INTO runapp_submissionfold (databoard_sf_id, databoard_s_id, job_id, prepared_id, train_is_id, test_is_id,
         priority, max_index, new)
-    SELECT g, g / 10, filled.id, prepared.id, repeat('a', 64), repeat('a', 64), 'L', 5, NOT done OR g %% 1000 = 1
+    SELECT g, g / 10, filled.id, prepared.id, repeat('a', 64), repeat('a', 64), 'L', 5, NOT done OR g %% 999 = 0
     FROM filled JOIN runapp_submission AS submission ON databoard_s_id = g / 10
     JOIN runapp_prepareddata AS prepared USING (raw_data_id);
 INSERT INTO runapp_prediction (fold_id, train, test)

@@ -9,6 +9,7 @@ from django.utils.html import format_html
 
 from datarun.contract import queues
 
+from .admin_lists import ManyRowsAdmin
 from .models import (
     Attempt,
     Dropped,
@@ -127,12 +128,12 @@ class PreparedDataAdmin(JobsAdmin):
 
 
 @admin.register(Submission)
-class SubmissionAdmin(JobsAdmin):
+class SubmissionAdmin(ManyRowsAdmin, JobsAdmin):
     actions = ("cancel", "rerun", "rerun_failed")
     list_display = ("databoard_s_id", "raw_data", "owner", "created_at")
     list_filter = ("raw_data",)
     list_select_related = ("raw_data", "owner")
-    search_fields = ("databoard_s_id",)
+    search_fields = sortable_by = ("databoard_s_id",)
 
     @admin.action(description="Run the failed folds of the selected submissions again")
     def rerun_failed(self, request: HttpRequest, selected: QuerySet[Submission]) -> None:
@@ -153,7 +154,7 @@ def _folds_of(submissions: QuerySet[Submission]) -> QuerySet[SubmissionFold]:
 
 
 @admin.register(SubmissionFold)
-class SubmissionFoldAdmin(JobsAdmin):
+class SubmissionFoldAdmin(ManyRowsAdmin, JobsAdmin):
     list_display = (
         "databoard_sf_id",
         "databoard_s",
@@ -166,19 +167,19 @@ class SubmissionFoldAdmin(JobsAdmin):
     )
     list_filter = ("job__state", "priority", "new", "databoard_s__raw_data")
     list_select_related = ("job", "databoard_s")
-    search_fields = ("databoard_sf_id", "databoard_s__databoard_s_id")
+    search_fields = ("databoard_sf_id", "databoard_s")
+    sortable_by = ("databoard_sf_id", "databoard_s")
     readonly_fields = ("fold_state", "waits", "log")
-    show_full_result_count = False
 
-    @admin.display(description="state", ordering="job__state")
+    @admin.display(description="state")
     def fold_state(self, fold: SubmissionFold) -> str:
         return fold.state
 
-    @admin.display(ordering="job__runner")
+    @admin.display
     def runner(self, fold: SubmissionFold) -> str:
         return fold.job.runner
 
-    @admin.display(description="training, s", ordering="job__train_time")
+    @admin.display(description="training, s")
     def seconds(self, fold: SubmissionFold) -> str:
         return f"{fold.job.train_time:.3f}"
 
@@ -232,7 +233,7 @@ class _RunnerFilter(admin.SimpleListFilter):
 
 
 @admin.register(Job)
-class JobAdmin(ReadOnlyAdmin):
+class JobAdmin(ManyRowsAdmin, ReadOnlyAdmin):
     list_display = (
         "id",
         "kind",
@@ -246,9 +247,8 @@ class JobAdmin(ReadOnlyAdmin):
         "finished_at",
     )
     list_filter = ("state", "kind", _QueueFilter, "failure", _RunnerFilter)
-    search_fields = ("id",)
+    search_fields = sortable_by = ("id",)
     readonly_fields = ("waits",)
-    show_full_result_count = False
     inlines = (AttemptInline,)
 
     @admin.display(description="waits for")

@@ -208,10 +208,10 @@ def rerun(jobs: QuerySet[Job], waits_for_data: bool = False) -> set[UUID]:
     return ids
 
 
-def still_queued(id: UUID, attempt: int) -> bool:
-    """Its order waits for a slot, and may: to be looked at again later."""
-    queued = Job.objects.filter(id=id, attempt=attempt, state=JobState.QUEUED)
-    return bool(queued.update(deadline=Now() + QUEUED_FOR))
+def still_queued(ids: Iterable[UUID]) -> int:
+    """Their orders wait for a slot, and may: to be looked at again later. Returns how many."""
+    queued = overdue().filter(id__in=list(ids), state=JobState.QUEUED)
+    return queued.update(deadline=Now() + QUEUED_FOR)
 
 
 def overdue() -> QuerySet[Job]:

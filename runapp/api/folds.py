@@ -21,10 +21,11 @@ _DERIVED = {
     **{name: (f"job__{name}",) for name in MEASURES},
 }
 
-_WAITING = Q(job__state__in=[JobState.CREATED, JobState.QUEUED])
+# The first condition is also that of an index.
+_UNFINISHED = Q(job__state__in=[JobState.CREATED, JobState.QUEUED, JobState.RUNNING])
 _RUNNING = Q(job__state=JobState.RUNNING)
 _IN_STATE = {
-    FoldState.TODO: _WAITING | _RUNNING & Q(job__stage=Stage.STARTED),
+    FoldState.TODO: _UNFINISHED & (~_RUNNING | Q(job__stage=Stage.STARTED)),
     FoldState.TRAINED: _RUNNING & Q(job__stage=Stage.TRAINED),
     FoldState.VALIDATED: _RUNNING & Q(job__stage=Stage.VALIDATED),
     FoldState.TESTED: Q(job__state=JobState.SUCCEEDED),

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 #: Seconds of work that wait in the broker, so that a slot has its next order without a round trip to here.
 _BUFFER = 0.25
 _MAX_BUFFER = 8  # orders a slot
+_BATCH = 500
 
 
 class Dispatcher:
@@ -43,15 +44,23 @@ class Dispatcher:
         return sum(self._dispatch(name) for name in self._turns.in_turn())
 
     def _dispatch(self, name: str) -> int:
-        started = time.monotonic()
-        serving = [runner for runner in runners.live() if name in runner.queues]
+        serving = runners.serving(name)
         room = _room(name, sum(runner.slots for runner in serving))
-        if not room:
-            return 0
-        queued = states.queue(ids := self._turns.next(name, room))
+        published = 0
+        while (limit := min(_BATCH, room - published)) > 0:
+            number = self._publish(name, limit, others=len(serving) > 1)
+            published += number
+            if number < limit:
+                break
+        return published
+
+    def _publish(self, name: str, limit: int, others: bool) -> int:
+        """One batch: at most `limit` jobs are queued, and their orders published."""
+        started = time.monotonic()
+        queued = states.queue(ids := self._turns.next(name, limit))
         unpublished = set(queued)
         try:
-            built = orders.build((id for id in ids if id in queued), others=len(serving) > 1)
+            built = orders.build((id for id in ids if id in queued), others)
             messages = [(name, wire.encode(order)) for _, order in built]
             broker.publish_all(
                 self._connection, messages, lambda position: unpublished.discard(built[position][0].pk)

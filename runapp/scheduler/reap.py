@@ -1,7 +1,8 @@
 """Reap: every state has a deadline, enforced here. Never touches the broker."""
 
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
+from functools import cache
 from typing import Any
 
 from django.db.models.functions import Now
@@ -16,6 +17,7 @@ from runapp.services.runners import SILENCE
 
 logger = logging.getLogger(__name__)
 
+_LATEST = 20  # jobs of a queue
 _BATCH = 1000
 #: A slot that has been free for this long has seen every order in its queue.
 _SETTLED = timedelta(seconds=3)
@@ -31,10 +33,16 @@ def run_once(hearing: bool) -> int:
     jobs = states.overdue()
     if not hearing:
         jobs = jobs.filter(state=JobState.CREATED)
-    ended = 0
+    ended, kept = 0, []
+    orders = _Orders()
     for job in jobs.select_related("submissionfold").order_by("deadline")[:_BATCH]:
-        with logs.about(**_about(job)):
-            ended += _end(job)
+        if job.state == JobState.QUEUED and not orders.is_lost(job):
+            kept.append(job.pk)
+        else:
+            with logs.about(**_about(job)):
+                ended += _end(job)
+    if kept:
+        states.still_queued(kept)
     if ended:
         wakeup.scheduler()  # who dispatches may be another scheduler
     return ended
@@ -55,33 +63,48 @@ def _end(job: Job) -> bool:
         return results.give_up(job, why)
     if job.state == JobState.RUNNING:
         why = f"Runner {job.runner} has not been heard of for {SILENCE.seconds} s."
-    elif _is_lost(job):
-        why = f"Its order vanished from queue {job.queue}."
     else:
-        states.still_queued(job.pk, job.attempt)
-        return False
+        why = f"Its order vanished from queue {job.queue}."
     logger.warning("job %s, attempt %d: %s", job.pk, job.attempt, why)
     return results.lose(job, why)
 
 
-def _is_lost(job: Job) -> bool:
-    """Whether a queued order must be gone: a later one was taken a while ago, or slots have been free so long."""
-    assert job.queued_at is not None
-    settled = _SETTLED_AGAIN if job.losses else _SETTLED
-    later = Job.objects.filter(
-        queue=job.queue,
-        queued_at__gt=job.queued_at,
-        started_at__gt=job.queued_at + settled,
-        started_at__lt=Now() - settled,
+class _Orders:
+    """What has become of the orders in the broker's queues: looked at once for each queue and round."""
+
+    def __init__(self) -> None:
+        self._taken = cache(_taken)
+        self._is_idle = cache(_is_idle)
+
+    def is_lost(self, job: Job) -> bool:
+        """Whether a queued order must be gone: later ones were taken, or slots have been free for a while."""
+        assert job.queued_at is not None
+        settled = _SETTLED_AGAIN if job.losses else _SETTLED
+        overtaken = any(
+            queued_at > job.queued_at and started_at > job.queued_at + settled
+            for queued_at, started_at in self._taken(job.queue, settled)
+        )
+        return overtaken or self._is_idle(job.queue, settled)
+
+
+def _taken(queue: str, settled: timedelta) -> list[tuple[datetime, datetime]]:
+    """When jobs of the queue were queued and started, not those that were just now.
+
+    Those that run, and the latest to have ended: short jobs come and go.
+    """
+    started = Job.objects.filter(queue=queue, started_at__lt=Now() - settled)
+    running = started.filter(state=JobState.RUNNING).values_list("queued_at", "started_at")
+    ended = (
+        started.filter(finished_at__isnull=False)
+        .order_by("-finished_at")
+        .values_list("queued_at", "started_at")
     )
-    # Short jobs come and go: those that have ended count as well.
-    overtook = (later.filter(state=JobState.RUNNING), later.filter(finished_at__gt=job.queued_at + settled))
-    return any(jobs.exists() for jobs in overtook) or _is_idle(job.queue, settled)
+    return [(queued, begun) for queued, begun in [*running, *ended[:_LATEST]] if queued and begun]
 
 
 def _is_idle(queue: str, settled: timedelta) -> bool:
     """Whether a slot that serves the queue has been free for so long. It may serve other queues too."""
-    serving = [runner for runner in runners.live() if queue in runner.queues]
+    serving = runners.serving(queue)
     theirs = Job.objects.filter(runner__in=[runner.name for runner in serving])
     just_ended = theirs.filter(queue__in=queues.ORDER_QUEUES, finished_at__gt=Now() - settled)
     busy = theirs.filter(state=JobState.RUNNING).count() + just_ended.count()
