@@ -31,9 +31,6 @@ from tests.bench import MIB, Stages
 from tests.sandbox.lab import FOLDER, SANDBOX, Lab
 
 CASES = sorted(path.parent.name for path in FOLDER.glob("*/expected.toml"))
-#: Those that use too much of what control groups count; without them the supervisor does.
-COUNTED = [case for case in CASES if re.search("bomb$|memory|limits|endless_processes|left", case)]
-COUNTED.remove("memory_shared_and_forgotten")
 
 pytestmark = SANDBOX
 
@@ -68,19 +65,6 @@ def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
 def test_there_are_cases_of_every_kind() -> None:
     kinds = {kind for case in CASES for kind in Expected.of(case).failure.split("|")}
     assert kinds >= {"success", "user_error", "bad_output", "timeout", "memory", "disk", "killed"}
-
-
-@pytest.fixture(scope="module")
-def lab_without_groups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(cgroup, "make", lambda name: None)
-        with Lab.open(tmp_path_factory) as lab:
-            yield lab
-
-
-@pytest.mark.parametrize("case", COUNTED)
-def test_case_that_no_control_group_counts(lab_without_groups: Lab, case: str) -> None:
-    test_case(lab_without_groups, case)
 
 
 @pytest.mark.parametrize("case", CASES)

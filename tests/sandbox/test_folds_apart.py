@@ -116,6 +116,15 @@ tries.tell()
 """
 
 
+KILLING = """
+make_sure_that_it_is_contained()
+if os.fork() == 0:
+    os.kill(-1, signal.SIGTERM)
+    os._exit(0)
+os.wait()
+"""
+
+
 class Holder(Watcher):
     """A fold that runs until it is told to stop: its process and its home, once it has said so."""
 
@@ -172,10 +181,7 @@ def test_a_fold_has_no_way_to_another_that_runs(lab: Lab, data: str) -> None:
 def test_what_kills_everything_kills_no_other_fold(lab: Lab) -> None:
     with holding(lab) as (pid, _):
         top = "import os, signal\nfrom .tries import make_sure_that_it_is_contained"
-        fit = (
-            "make_sure_that_it_is_contained()\nif os.fork() == 0:\n    os.kill(-1, signal.SIGTERM)\n    os._exit(0)\nos.wait()"
-        )
-        order = lab.bench.fold(lab.data["toy"], ("classifier",), submission(fit, top), range(6), LIMITS)
+        order = lab.bench.fold(lab.data["toy"], ("classifier",), submission(KILLING, top), range(6), LIMITS)
         outcome = lab.bench.executor.run(order, "r1", Watcher())
         assert isinstance(outcome, Outcome)
         assert outcome.failure == "killed", outcome

@@ -32,6 +32,7 @@ from .warm import Zygote, ZygoteError, kill_group
 
 _TICK = 0.1  # seconds between two looks at the clock
 _LOOK = 0.25  # seconds between two looks at what the job has used
+_LONGEST_LOOK = 2.0
 _SHARE = 0.2  # of the time, at most, goes into such looks
 _AGAIN = 0.5  # seconds after which a child that still lives is killed again
 _PATIENCE = 30.0  # seconds after the first time that its end may take
@@ -390,7 +391,7 @@ def _memory(tree: list[psutil.Process], limit: int) -> int:
     used = _total(tree, _resident)
     if used <= limit:
         return int(used)
-    until = time.monotonic() + _LOOK
+    until = time.monotonic() + _LONGEST_LOOK
     return int(_total(tree, lambda p: _proportional(p) if time.monotonic() < until else _resident(p)))
 
 
