@@ -199,12 +199,15 @@ class Bench:
         disk: int = 1 << 30,
         watcher: Watcher | None = None,
     ) -> Outcome:
-        """The outcome of a submission to the toy data set, of 8 train and 4 test rows."""
-        data = Data(self.files({"toy.py": TOY}), "y", module="toy.py", n_train=8, n_test=4)
+        """The outcome of a submission to the toy data set."""
+        limits = Limits(wall, memory, disk=disk)
         return self.run(
-            self.fold(data, ("classifier",), submission, np.arange(6), Limits(wall, memory, disk=disk)),
-            watcher,
+            self.fold(self.toy_data(), ("classifier",), submission, np.arange(6), limits), watcher
         )
+
+    def toy_data(self) -> Data:
+        """A prepared data set of 8 train and 4 test rows."""
+        return Data(self.files({"toy.py": TOY}), "y", module="toy.py", n_train=8, n_test=4)
 
     def fold(
         self,

@@ -57,6 +57,23 @@ class BlobStore:
             self._fetch(sha256, path)
         return path
 
+    def keep(self, sha256: str, content: bytes) -> None:
+        """Takes into the cache what came along with an order; raises `BlobError` if it isn't what it says."""
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise BlobError(f"Blob {sha256} arrived damaged.")
+        path = self._folder / sha256[:2] / sha256
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent)
+            temporary = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                temporary.chmod(0o444)
+                temporary.rename(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
     def _make_room(self) -> None:
         """Removes the blobs that were not used for longest while the disk is nearly full; jobs that run keep theirs."""
         disk = shutil.disk_usage(self._folder)

@@ -1,5 +1,6 @@
 """A runner's cache of blobs: kept between jobs, and given up when the disk is nearly full."""
 
+import hashlib
 import os
 import threading
 import time
@@ -9,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from datarun.runner import blobs as runner_blobs
-from datarun.runner.blobs import BlobStore
+from datarun.runner.blobs import BlobError, BlobStore
 from tests.bench import Blobs
 
 HOUR = 3600
@@ -41,6 +42,20 @@ def test_what_was_used_longest_ago_goes_first(tmp_path: Path, disk: list[int]) -
             served.shutdown()
             thread.join()
     assert [path.exists() for path in paths] == [True, False, True, True]
+
+
+def test_what_came_along_is_not_fetched(tmp_path: Path) -> None:
+    content = b"indices"
+    name = hashlib.sha256(content).hexdigest()
+    store = BlobStore("http://127.0.0.1:1", "token", tmp_path)  # where nobody answers
+    store.keep(name, content)
+    assert store.read(name) == content
+
+
+def test_what_came_along_damaged_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BlobError, match="damaged"):
+        BlobStore("http://127.0.0.1:1", "token", tmp_path).keep("0" * 64, b"other")
+    assert not list(tmp_path.rglob("0*"))
 
 
 def test_nothing_goes_while_there_is_room(tmp_path: Path, disk: list[int]) -> None:

@@ -8,6 +8,7 @@ import re
 import shutil
 import stat
 import tempfile
+from base64 import b64decode
 from collections import deque
 from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -279,6 +280,8 @@ class ProcessExecutor:
     # --- a fold --------------------------------------------------------------------------------------
 
     def _fold(self, job: "_Job", order: FoldOrder, limits: Limits, zygote: Zygote, after: ExitStack) -> None:
+        for sha256, content in order.enclosed.items():
+            self._blobs.keep(sha256, b64decode(content))
         folder = _new_folder(zygote)
         after.callback(remove, folder.root)
         folder.submission.mkdir()

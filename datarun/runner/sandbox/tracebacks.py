@@ -36,9 +36,9 @@ def _chain(described: traceback.TracebackException | None) -> Iterator[traceback
 
 
 def _from_place_on(stack: traceback.StackSummary, places: Sequence[Path]) -> traceback.StackSummary:
-    frames = [frame for frame in stack if not frame.filename.startswith(_IMPORTING)]
+    frames = [frame for frame in stack if not frame.filename.startswith((*_IMPORTING, _OURS))]
     for place in places:
         for number, frame in enumerate(frames):
             if frame.filename.startswith(f"{place}/"):
                 return traceback.StackSummary.from_list(frames[number:])
-    return traceback.StackSummary.from_list([f for f in frames if not f.filename.startswith(_OURS)])
+    return traceback.StackSummary.from_list(frames)
