@@ -71,8 +71,8 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 DIR_DATA = env.folder("DIR_DATA", BASE_DIR / "var" / "data")
 STORAGES = {
     "default": {
-        "BACKEND": "django.core.files.storage.FileSystemStorage",
-        "OPTIONS": {"location": str(DIR_DATA / "blobs"), "file_permissions_mode": 0o600},
+        "BACKEND": "runapp.storage.BlobFolder",
+        "OPTIONS": {"location": str(DIR_DATA / "blobs")},
     },
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }

@@ -258,7 +258,7 @@ class JobAdmin(ManyRowsAdmin, ReadOnlyAdmin):
 
 @admin.register(Runner)
 class RunnerAdmin(ReadOnlyAdmin):
-    list_display = ("name", "state", "served", "slots", "busy", "last_seen", "packages")
+    list_display = ("name", "state", "served", "slots", "busy", "last_seen", "packages", "trusts")
     readonly_fields = ("state", "runs")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Runner]:
@@ -284,6 +284,10 @@ class RunnerAdmin(ReadOnlyAdmin):
     @admin.display(description="queues")
     def served(self, runner: Runner) -> str:
         return ", ".join(runner.queues)
+
+    @admin.display(description="trusts submissions", empty_value="no")
+    def trusts(self, runner: Runner) -> str | None:
+        return f"yes: not protected are {', '.join(runner.unprotected)}" if runner.unprotected else None
 
     @admin.display(description="versions")
     def packages(self, runner: Runner) -> str:

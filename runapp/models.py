@@ -308,6 +308,8 @@ class Runner(models.Model):
     # Ids of the jobs that it runs.
     running = models.JSONField(default=list)
     leaving = models.BooleanField(default=False)
+    # What does not keep submissions in on its machine, which was told to trust them (datarun runner check).
+    unprotected = models.JSONField(default=list)
     # Speaks another contract version: it gets no work.
     incompatible = models.BooleanField(default=False)
     last_seen = models.DateTimeField(null=True, blank=True)

@@ -120,14 +120,25 @@ def publish_all(
     confirms.wait(connection, until)
 
 
+def get(channel: Any, name: str) -> Message | None:
+    """The next message of the queue, unacknowledged, or None if none waits there."""
+    message = channel.basic_get(name)
+    return None if message is None else channel.message_to_python(message)
+
+
 def consumer(
     channel: Any, names: Iterable[str], callback: Callable[[Message], None], prefetch: int
 ) -> Consumer:
-    """A consumer of the queues `names`, not started yet, that holds at most `prefetch` unacknowledged."""
+    """A consumer of the queues `names`, not started yet, that holds at most `prefetch` unacknowledged.
+
+    `callback` gets every message, also one that claims a compression which it has not: raising would leave it in
+    the queue, for ever in the way of the others.
+    """
     made = Consumer(
         channel,
         queues=[queue(name) for name in names],
         on_message=callback,
+        on_decode_error=lambda message, _: callback(message),
         auto_declare=False,
         accept=[wire.CONTENT_TYPE],
     )

@@ -85,6 +85,8 @@ class FoldOrder:
     submission: Mapping[str, str]
     elements: tuple[str, ...]
     train_is: str
+    # Small blobs of the fold's own, base64 by sha256: they need not be fetched.
+    enclosed: Mapping[str, str] = field(default_factory=dict)
     # The runner that failed it last: it leaves the order to others.
     avoid: str = ""
 
@@ -192,6 +194,8 @@ class Heartbeat:
     running: Mapping[str, int]
     versions: Mapping[str, str]
     leaving: bool = False
+    # What does not keep submissions in on this machine, which was told to trust them.
+    unprotected: tuple[str, ...] = ()
 
 
 Order = PrepareOrder | FoldOrder

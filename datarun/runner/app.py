@@ -8,14 +8,19 @@ gossip and mingle are off: a runner is told what to do by orders alone.
 import logging
 from typing import Any
 
-from celery import Celery
+import click
+from celery import Celery, bootsteps
 from celery.signals import after_setup_logger
 from kombu import Queue
 
 from datarun import logs
 from datarun.contract import queues
 
+from .sandbox.lockdown import everybodys
+from .sandbox.probe import protections
 from .settings import RunnerSettings
+
+logger = logging.getLogger(__name__)
 
 settings = RunnerSettings.read()
 
@@ -43,3 +48,33 @@ def _format(logger: logging.Logger, **_: Any) -> None:
 
 
 after_setup_logger.connect(_format)
+
+
+class Sandboxed(bootsteps.Step):
+    """Lets the worker start only where submissions can't get out, or are trusted."""
+
+    def __init__(self, worker: Any, trust_submissions: bool = False, **_: Any) -> None:
+        for folder in (settings.cache, settings.scratch):
+            if (public := everybodys(folder)) is not None:
+                raise SystemExit(
+                    f"datarun: {folder} is in {public}, where every submission may read. "
+                    "Set DIR_DATA and DIR_SUBMISSION to folders elsewhere."
+                )
+        worker.unprotected = tuple(p.name for p in protections() if p.needed and not p.in_force)
+        if worker.unprotected and not (trust_submissions or settings.trust_submissions):
+            raise SystemExit(
+                f"datarun: submissions could get out here ({', '.join(worker.unprotected)}: see datarun runner check). "
+                "Start with --trust-submissions if you trust every one of them."
+            )
+        if worker.unprotected:
+            logger.warning("submissions are trusted here; not protected: %s", ", ".join(worker.unprotected))
+
+
+app.user_options["worker"].add(
+    click.Option(
+        ("--trust-submissions",),
+        is_flag=True,
+        help="Start even where this machine can't keep submissions in (datarun runner check).",
+    )
+)
+app.steps["worker"].add(Sandboxed)

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 import os
+import shutil
 import tempfile
 import threading
 import time
@@ -15,6 +16,8 @@ import requests
 logger = logging.getLogger(__name__)
 
 _CHUNK = 1024 * 1024
+_FREE = 0.1  # of the disk: what the cache leaves to others
+_IN_USE = 60.0  # seconds in which a job has certainly made use of what it asked for
 _PATIENCE = 15 * 60.0  # seconds that the master may be away: results are not given up for its restart
 _AWAY = frozenset({500, 502, 503, 504, 507})  # also a full disk, which somebody will mend
 _TIMEOUT = (5, 60)  # seconds to connect, and between two bytes
@@ -46,10 +49,44 @@ class BlobStore:
     def path(self, sha256: str) -> Path:
         """The read-only file that holds the blob, fetched if it is not here yet; raises `BlobError`."""
         path = self._folder / sha256[:2] / sha256
-        if not path.exists():
+        try:
+            os.utime(path)  # used last, so evicted last
+        except FileNotFoundError:
+            self._make_room()
             path.parent.mkdir(exist_ok=True)
             self._fetch(sha256, path)
         return path
+
+    def keep(self, sha256: str, content: bytes) -> None:
+        """Takes into the cache what came along with an order; raises `BlobError` if it isn't what it says."""
+        if hashlib.sha256(content).hexdigest() != sha256:
+            raise BlobError(f"Blob {sha256} arrived damaged.")
+        path = self._folder / sha256[:2] / sha256
+        if not path.exists():
+            path.parent.mkdir(exist_ok=True)
+            handle, name = tempfile.mkstemp(dir=path.parent)
+            temporary = Path(name)
+            try:
+                with os.fdopen(handle, "wb") as file:
+                    file.write(content)
+                temporary.chmod(0o444)
+                temporary.rename(path)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _make_room(self) -> None:
+        """Removes the blobs that were not used for longest while the disk is nearly full; jobs that run keep theirs."""
+        disk = shutil.disk_usage(self._folder)
+        missing = _FREE * disk.total - disk.free
+        if missing <= 0:
+            return
+        blobs = sorted((path for path in self._folder.glob("??/*")), key=lambda path: path.stat().st_mtime)
+        for path in blobs:
+            if missing <= 0 or time.time() - path.stat().st_mtime < _IN_USE:
+                break
+            missing -= path.stat().st_size
+            path.unlink()
+            logger.info("removed blob %s from the cache: the disk is nearly full", path.name)
 
     def read(self, sha256: str) -> bytes:
         return self.path(sha256).read_bytes()

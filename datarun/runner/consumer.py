@@ -25,7 +25,7 @@ from .app import settings
 from .blobs import BlobStore
 from .events import EventSender
 from .executors.process import ProcessExecutor
-from .sandbox import leftovers
+from .sandbox.warm import remove
 from .slot import Slot, TakenOrders
 
 logger = logging.getLogger(__name__)
@@ -54,20 +54,23 @@ class Consumer:
         init_callback: Any = None,
         **_: Any,
     ) -> None:
+        self._unprotected = controller.unprotected
         self._name, self._pool, self._controller, self._on_ready = hostname, pool, controller, init_callback
         self._queues = tuple(sorted(app.amqp.queues.consume_from))
         self._stopping = threading.Event()
         blobs = BlobStore(settings.master_url, settings.token, settings.cache / hostname, self._stopping)
         threads = max(1, (os.cpu_count() or 1) // controller.concurrency)
-        executor = ProcessExecutor(
+        scratch = settings.scratch / hostname
+        self._claim_name(scratch)
+        remove(scratch)  # what a runner that was killed has left
+        self._executor = ProcessExecutor(
             blobs,
-            settings.scratch / hostname,
+            scratch,
             threads,
             time_limit=controller.time_limit,
             soft_time_limit=controller.soft_time_limit,
+            name=hostname,
         )
-        self._claim_name(settings.scratch / hostname)
-        leftovers.sweep(settings.scratch / hostname)
         taken, events = TakenOrders(), EventSender(settings.broker_url, self._stopping)
         events.start()
         self._slots = [
@@ -75,7 +78,7 @@ class Consumer:
                 hostname,
                 settings.broker_url,
                 self._queues,
-                executor,
+                self._executor,
                 taken,
                 events,
                 self._stopping,
@@ -113,7 +116,11 @@ class Consumer:
         """Stops taking orders; running jobs get their grace."""
         self._stopping.set()
 
-    stop = shutdown = close
+    stop = close
+
+    def shutdown(self) -> None:
+        """Once no slot works any more."""
+        self._executor.close()
 
     def cancel_active_requests(self) -> None:
         """Celery's cold shutdown: the same, the grace is short."""
@@ -166,6 +173,7 @@ class Consumer:
             slots=sum(slot.serving for slot in self._slots),
             running={order.job: order.attempt for slot in self._slots if (order := slot.order) is not None},
             versions=_versions(),
+            unprotected=self._unprotected,
             leaving=leaving,
         )
         broker.publish(connection, queues.EVENTS, wire.encode(heartbeat))

@@ -21,6 +21,8 @@ class RunnerSettings:
     # One folder for each job that runs.
     scratch: Path
     log_format: str
+    # Whether to start where submissions could get out.
+    trust_submissions: bool
     # Seconds that running jobs get when the runner is asked to stop.
     grace: float
 
@@ -39,5 +41,6 @@ class RunnerSettings:
             cache=env.folder("DIR_DATA", here / "data") / "cache",
             scratch=env.folder("DIR_SUBMISSION", here / "submissions"),
             log_format=env.choice("DR_LOG_FORMAT", "text", logs.FORMATS),
+            trust_submissions=env.boolean("DR_TRUST_SUBMISSIONS", False),
             grace=env.seconds("DR_GRACE", 10),
         )

@@ -9,6 +9,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from itertools import cycle, islice
 from typing import get_args
 
 from kombu import Connection, Message
@@ -27,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds until a lost connection is tried again
 _WAIT = 0.5  # seconds between two looks at whether to stop
+_PATIENCE = 0.1  # seconds until the master is told how far a fold is
 _AVOID = 1.0  # seconds that an order which this runner should avoid is left to others
 _AVOID_TIMES = 10  # then nobody else takes it
 _INCOMPATIBLE = 10.0  # seconds that a slot keeps an order of a newer version to itself
@@ -67,6 +69,7 @@ class Slot:
         grace: float,
     ) -> None:
         self._runner, self._broker_url, self._queue_names = runner, broker_url, queue_names
+        self._turns = cycle(queue_names)
         self._executor, self._taken, self._events = executor, taken, events
         self._stopping, self._grace = stopping, grace
         self._undelivered: Result | None = None
@@ -120,6 +123,17 @@ class Slot:
 
     def _take(self, connection: Connection) -> Message | None:
         """The next order, or None when it is time to stop."""
+        while not self._stopping.is_set():
+            # The queues in turn, so that none waits for as long as another has orders.
+            for name in islice(self._turns, len(self._queue_names)):
+                if (message := broker.get(connection.default_channel, name)) is not None:
+                    return message
+            if (message := self._wait_for_one(connection)) is not None:
+                return message
+        return None
+
+    def _wait_for_one(self, connection: Connection) -> Message | None:
+        """The first order that comes to any of the queues, which are empty; or None when it is time to stop."""
         inbox: list[Message] = []
         consumer = broker.consumer(connection.default_channel, self._queue_names, inbox.append, prefetch=1)
         consumer.consume()
@@ -234,14 +248,19 @@ class _SlotWatcher(Watcher):
     ) -> None:
         self._runner, self._order, self._events, self._interrupt = runner, order, events, interrupt
         self._log = LogStream(order.job, order.attempt, runner)
+        self._stage, self._told_at = "", time.monotonic() + _PATIENCE
 
     def stage(self, stage: str) -> None:
-        self._events.send(StageReached(self._order.job, self._order.attempt, self._runner, stage))
+        self._stage = stage
 
     def output(self, chunk: bytes) -> None:
         self._log.add(chunk)
 
     def tick(self) -> Interrupt | None:
+        # A fold that takes milliseconds has its outcome say how far it came.
+        if self._stage and time.monotonic() > self._told_at:
+            self._events.send(StageReached(self._order.job, self._order.attempt, self._runner, self._stage))
+            self._stage, self._told_at = "", time.monotonic() + _PATIENCE
         if (piece := self._log.due()) is not None:
             self._events.send(piece)
         return self._interrupt()

@@ -281,6 +281,10 @@ class RunnerOut(serializers.Serializer[Any]):
     slots = serializers.IntegerField(help_text="How many jobs it runs at a time.")
     runs = RunningOut(many=True)
     versions = serializers.DictField(child=serializers.CharField())
+    unprotected = serializers.ListField(
+        child=serializers.CharField(),
+        help_text="What does not keep submissions in there: it was told to trust them.",
+    )
     last_seen = serializers.DateTimeField(allow_null=True)
 
 

@@ -62,6 +62,7 @@ class Migration(migrations.Migration):
                 ('versions', models.JSONField(default=dict)),
                 ('running', models.JSONField(default=list)),
                 ('leaving', models.BooleanField(default=False)),
+                ('unprotected', models.JSONField(default=list)),
                 ('incompatible', models.BooleanField(default=False)),
                 ('last_seen', models.DateTimeField(blank=True, null=True)),
             ],

@@ -15,7 +15,7 @@ from kombu import Connection, Consumer, Message
 
 from datarun.broker import connection as broker
 from datarun.contract import messages, queues, wire
-from datarun.contract.messages import Ping
+from datarun.contract.messages import Claim, LogChunk, Ping, StageReached
 from runapp.services import metrics, results, wakeup
 
 from . import dispatch
@@ -31,6 +31,8 @@ _PING = 2.0
 _GAP = 3 * _PING
 
 _RESULT_TYPES = get_args(messages.Result)
+#: What frees no slot.
+_ON_THE_WAY = (Claim, StageReached, LogChunk, Ping)
 _EVENT_TYPES = get_args(messages.Event)
 
 
@@ -177,7 +179,7 @@ def _apply(values: list[Any], hearing: Hearing) -> tuple[list[results.Told], lis
     """Records the messages; returns whom to tell to stop, and the pings among them."""
     pings = [value for value in values if isinstance(value, Ping)]
     with transaction.atomic():
-        if len(pings) < len(values):
+        if not all(isinstance(value, _ON_THE_WAY) for value in values):
             wakeup.scheduler()  # a slot may be free now, and another scheduler the one that dispatches
         told = results.record(value for value in values if isinstance(value, _RESULT_TYPES))
         told += results.note(value for value in values if isinstance(value, _EVENT_TYPES))

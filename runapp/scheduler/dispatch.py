@@ -17,8 +17,7 @@ from datarun.contract.messages import Ping, Stop
 from datarun.contract.states import JobState
 from runapp import states
 from runapp.models import Job
-from runapp.services import metrics, orders, runners, waiting
-from runapp.services.fairness import Turns
+from runapp.services import fairness, metrics, orders, runners, waiting
 from runapp.services.results import Told
 
 logger = logging.getLogger(__name__)
@@ -34,14 +33,15 @@ class Dispatcher:
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
-        self._turns = Turns()
+        self._turns = fairness.Turns()
         # A broker may be connected and take nothing, for want of memory or disk: then no job is queued in vain.
         broker.publish(connection, queues.EVENTS, wire.encode(Ping(sender="dispatch", number=0)))
 
     def run_once(self) -> int:
         """One round over all queues; returns how many orders were published."""
         tell(self._connection, _cancelled())
-        return sum(self._dispatch(name) for name in self._turns.in_turn())
+        waiting_in = fairness.with_work(self._turns.in_turn())
+        return sum(self._dispatch(name) for name in waiting_in)
 
     def _dispatch(self, name: str) -> int:
         serving = runners.serving(name)
@@ -66,7 +66,8 @@ class Dispatcher:
                 self._connection, messages, lambda position: unpublished.discard(built[position][0].pk)
             )
         finally:
-            states.give_back(Job.objects.filter(pk__in=unpublished))
+            if unpublished:
+                states.give_back(Job.objects.filter(pk__in=unpublished))
         if built:
             metrics.count_batch("dispatch", len(built), [time.monotonic() - started])
             logger.info("dispatched %d jobs to %s", len(built), name)

@@ -25,6 +25,7 @@ from .collect import Collector, Hearing
 logger = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds until a loop tries again after an error
+_PACE = 0.04  # seconds between the beginnings of two rounds of dispatch
 _TIDY = 60.0  # seconds between two looks at what waits and what is old
 _RENEW = lease.LENGTH.total_seconds() / 4
 
@@ -118,9 +119,12 @@ class Scheduler:
             try:
                 while not self._stopping.is_set():
                     self._work.clear()
+                    begun = time.monotonic()
                     if self._active:
                         dispatcher.run_once()
                     self._wait(broker_connection)
+                    # Where folds are short, each that ends makes work: a round for several costs as much as for one.
+                    self._stopping.wait(begun + _PACE - time.monotonic())
                     close_old_connections()
             finally:
                 self._reaches_broker.clear()
@@ -152,9 +156,7 @@ class Scheduler:
     def _reap(self) -> None:
         lease_length = states.LEASE.total_seconds()
         while not self._stopping.wait(min(settings.SCHEDULER_PERIOD, lease_length / 10)):
-            # Runners have had a whole lease to be heard in since this scheduler began to hear. Who hears reaps,
-            # with the lease or without it: it may be another scheduler that the broker gives the messages to.
-            hearing = self._hearing.seconds() > lease_length
-            if self._active or hearing:
-                reap.run_once(hearing)
+            # Runners have had a whole lease to be heard in since this scheduler began to hear. It need not be the
+            # one that dispatches: the broker gives the messages to whom it likes, or is away.
+            reap.run_once(hearing=self._hearing.seconds() > lease_length)
             close_old_connections()

@@ -17,6 +17,7 @@ from runapp.services.runners import SILENCE
 
 logger = logging.getLogger(__name__)
 
+_LATEST = 20  # jobs of a queue
 _BATCH = 1000
 #: A slot that has been free for this long has seen every order in its queue.
 _SETTLED = timedelta(seconds=3)
@@ -95,10 +96,18 @@ class _Orders:
 
 
 def _taken(queue: str, settled: timedelta) -> list[tuple[datetime, datetime]]:
-    """When the running jobs of the queue were queued and started; not those that were queued just now."""
-    running = Job.objects.filter(queue=queue, state=JobState.RUNNING, queued_at__lt=Now() - settled)
-    times = running.values_list("queued_at", "started_at")
-    return [(queued_at, started_at) for queued_at, started_at in times if queued_at and started_at]
+    """When jobs of the queue were queued and started, not those that were just now.
+
+    Those that run, and the latest to have ended: short jobs come and go.
+    """
+    started = Job.objects.filter(queue=queue, started_at__lt=Now() - settled)
+    running = started.filter(state=JobState.RUNNING).values_list("queued_at", "started_at")
+    ended = (
+        started.filter(finished_at__isnull=False)
+        .order_by("-finished_at")
+        .values_list("queued_at", "started_at")
+    )
+    return [(queued, begun) for queued, begun in [*running, *ended[:_LATEST]] if queued and begun]
 
 
 def _is_idle(queue: str, settled: timedelta) -> bool:

@@ -5,7 +5,7 @@ shares in order, one job from each, and goes on where the last one ended: the co
 many wait. Queues don't wait for one another, but what a share may have with runners (`DR_MAX_RUNNING`) counts over all.
 """
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from typing import Any
 from uuid import UUID
 
@@ -81,6 +81,17 @@ def share_of(owner: User | None, submission: Submission | None = None) -> str:
     if submission is not None and settings.SHARE == "submission":
         return f"submission {submission.pk}"
     return f"user {owner.pk if owner else 0}"
+
+
+def with_work(names: Sequence[str]) -> list[str]:
+    """Those of the queues in which a job waits for nothing but its turn, in the given order: one look at an index."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT name FROM unnest(%s::text[]) WITH ORDINALITY AS queue (name, place) WHERE EXISTS (SELECT 1 "
+            "FROM runapp_job WHERE queue = name AND state = %s AND NOT waits_for_data) ORDER BY place",
+            [list(names), JobState.CREATED],
+        )
+        return [name for (name,) in cursor.fetchall()]
 
 
 class Turns:

@@ -1,13 +1,17 @@
 """What runners are told: jobs as orders."""
 
-from collections.abc import Iterable
+from base64 import b64encode
+from collections.abc import Iterable, Mapping
 from uuid import UUID
 
 from django.conf import settings
 
 from datarun.contract.elements import parse_elements
 from datarun.contract.messages import Data, FoldOrder, Limits, Order, PrepareOrder
-from runapp.models import Job, PreparedData, RawData, SubmissionFold
+from runapp.models import Blob, Job, PreparedData, RawData, SubmissionFold
+
+#: Bytes of a blob that comes along with an order, at most.
+_ENCLOSED = 8 * 1024
 
 
 def build(ids: Iterable[UUID], others: bool = False) -> list[tuple[Job, Order]]:
@@ -20,9 +24,10 @@ def build(ids: Iterable[UUID], others: bool = False) -> list[tuple[Job, Order]]:
     # Many folds of few submissions on fewer data sets: each is read once.
     folds = SubmissionFold.objects.filter(job__in=ids).select_related("job")
     folds = folds.prefetch_related("databoard_s__raw_data", "prepared")
+    small = _small(folds)
     orders: dict[UUID, tuple[Job, Order]] = {}
     orders.update((version.job_id, (version.job, _prepare(version, others))) for version in prepared)
-    orders.update((fold.job_id, (fold.job, _fold(fold, others))) for fold in folds)
+    orders.update((fold.job_id, (fold.job, _fold(fold, others, small))) for fold in folds)
     return [orders[id] for id in ids if id in orders]
 
 
@@ -59,7 +64,19 @@ def _prepare(version: PreparedData, others: bool) -> PrepareOrder:
     )
 
 
-def _fold(fold: SubmissionFold, others: bool) -> FoldOrder:
+def _small(folds: Iterable[SubmissionFold]) -> dict[str, str]:
+    """The blobs of these folds that are small enough to come along with an order, base64 by sha256."""
+    names = {name for fold in folds for name in _own_blobs(fold)}
+    blobs = Blob.objects.filter(pk__in=names, size__lte=_ENCLOSED, content__isnull=False)
+    contents = blobs.values_list("pk", "content")
+    return {name: b64encode(content).decode() for name, content in contents if content is not None}
+
+
+def _own_blobs(fold: SubmissionFold) -> list[str]:
+    return [fold.train_is_id, *fold.databoard_s.files.values()]
+
+
+def _fold(fold: SubmissionFold, others: bool, small: Mapping[str, str]) -> FoldOrder:
     raw_data, version = fold.databoard_s.raw_data, fold.prepared
     assert version is not None, "only folds of prepared data are queued"
     made = version.files
@@ -81,4 +98,5 @@ def _fold(fold: SubmissionFold, others: bool) -> FoldOrder:
         submission=fold.databoard_s.files,
         elements=parse_elements(raw_data.workflow_elements),
         train_is=fold.train_is_id,
+        enclosed={name: small[name] for name in _own_blobs(fold) if name in small},
     )

@@ -276,6 +276,7 @@ def _note_heartbeat(heartbeat: Heartbeat) -> list[Told]:
             "versions": dict(heartbeat.versions),
             "running": list(heartbeat.running),
             "leaving": heartbeat.leaving,
+            "unprotected": list(heartbeat.unprotected),
             "incompatible": False,
             "last_seen": Now(),
         },

@@ -1,6 +1,7 @@
 """Options and fixtures of the fault suite, and its last line."""
 
 import shutil
+from argparse import Namespace
 from collections.abc import Callable, Generator, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -15,6 +16,9 @@ from .trial import HEADER, Trial
 
 Say = Callable[[str], None]
 
+#: How many folds a fault strikes, and how many a missing guard.
+FOLDS, FEW = 150, 48
+
 _HERE = Path(__file__).parent
 _SELF_CHECK = "test_self_check.py"
 
@@ -22,7 +26,9 @@ _SELF_CHECK = "test_self_check.py"
 def pytest_addoption(parser: pytest.Parser) -> None:
     group = parser.getgroup("faults")
     group.addoption("--seed", type=int, default=1, help="order of victims, and timing (default: 1)")
-    group.addoption("--folds", type=int, default=150, help="folds submitted for each fault (default: 150)")
+    group.addoption(
+        "--folds", type=int, help=f"folds for each fault (default: {FOLDS}; {FEW} in the self-check)"
+    )
     group.addoption("--self-check", action="store_true", help="take guards out: the suite must notice")
     group.addoption("--logs", type=Path, help="where to copy the logs of all processes after each fault")
 
@@ -93,13 +99,11 @@ class Stacks:
             self.current = self.new()
         return self.current
 
-    def new(self, sabotage: str = "", consumer_timeout: int | None = None) -> Stack:
+    def new(self, consumer_timeout: int | None = None) -> Stack:
         """Another one, in place of the current."""
         self.discard()
         folder = self._exits.enter_context(server_folder())
-        self.current = stack = Stack(
-            folder, self._isolated, sabotage=sabotage, consumer_timeout=consumer_timeout
-        )
+        self.current = stack = Stack(folder, self._isolated, consumer_timeout=consumer_timeout)
         self._exits.callback(stack.stop_everything)
         stack.set_up_all()
         return stack
@@ -123,11 +127,15 @@ def trial(request: pytest.FixtureRequest, stacks: Stacks, why_not_isolated: str,
     if why_not_isolated and request.node.get_closest_marker("isolated"):
         pytest.skip(why_not_isolated)
     options = request.config.option
-    yield Trial(stacks.ready(), options.seed, options.folds, say)
+    yield Trial(stacks.ready(), options.seed, number_of_folds(options), say)
     if options.logs:
         _keep_logs(stacks, options.logs / request.node.name)
     if request.node.stash.get(_FAILED, False) or stacks.ready().spoilt:
         stacks.discard()
+
+
+def number_of_folds(options: Namespace) -> int:
+    return int(options.folds or (FEW if options.self_check else FOLDS))
 
 
 def _keep_logs(stacks: Stacks, folder: Path) -> None:

@@ -51,20 +51,28 @@ _CENSUS = f"""
     {_JOBS} GROUP BY 1
 """
 _ENDS = f"""
-    SELECT databoard_sf_id, state, failure, message, runner,
+    SELECT fold.databoard_sf_id, state, failure, message, runner,
         (SELECT coalesce(json_agg(json_build_array(runner, message) ORDER BY number), '[]')
          FROM runapp_attempt AS earlier WHERE earlier.job_id = job.id)
     {_JOBS}
+"""
+_OUTLIVE = f"""
+    WITH late AS (
+        SELECT job.id, fold.databoard_sf_id {_JOBS} AND state = 'created' AND NOT waits_for_data
+        ORDER BY 2 DESC LIMIT 1
+    )
+    UPDATE runapp_job AS job SET deadline = now() FROM late WHERE job.id = late.id RETURNING late.databoard_sf_id
 """
 _WAITING_TO_PREDICT = """
     SELECT count(*) FROM pg_locks WHERE relation = 'runapp_prediction'::regclass AND NOT granted
 """
 _TWICE = """
-    SELECT databoard_sf_id FROM ledger JOIN runapp_submissionfold AS fold ON job_id = job
-    WHERE databoard_sf_id = ANY (%s) AND after IN ('succeeded', 'failed', 'cancelled') GROUP BY 1 HAVING count(*) > 1
+    SELECT fold.databoard_sf_id FROM ledger JOIN runapp_submissionfold AS fold ON job_id = job
+    WHERE fold.databoard_sf_id = ANY (%s) AND after IN ('succeeded', 'failed', 'cancelled')
+    GROUP BY 1 HAVING count(*) > 1
     UNION
-    SELECT databoard_sf_id FROM ledger JOIN runapp_submissionfold AS fold ON job_id = job
-    WHERE databoard_sf_id = ANY (%s) AND after = 'running' GROUP BY 1, attempt HAVING count(*) > 1
+    SELECT fold.databoard_sf_id FROM ledger JOIN runapp_submissionfold AS fold ON job_id = job
+    WHERE fold.databoard_sf_id = ANY (%s) AND after = 'running' GROUP BY 1, attempt HAVING count(*) > 1
     UNION
     SELECT fold FROM ledger_prediction WHERE fold = ANY (%s) GROUP BY fold HAVING count(*) > 1
 """
@@ -159,13 +167,24 @@ class Ledger:
 
     def in_flight(self, folds: Collection[int]) -> list[int]:
         """Those of the folds that are queued or running."""
-        rows = self.ask(f"SELECT databoard_sf_id {_JOBS} AND state IN ('queued', 'running')", list(folds))
+        rows = self.ask(
+            f"SELECT fold.databoard_sf_id {_JOBS} AND state IN ('queued', 'running')", list(folds)
+        )
         return [id for (id,) in rows]
 
-    def running_on(self, runner: str, folds: Collection[int]) -> list[int]:
-        """Those of the folds that run on this runner."""
-        query = f"SELECT databoard_sf_id {_JOBS} AND state = 'running' AND runner = %s ORDER BY 1"
-        return [id for (id,) in self.ask(query, list(folds), runner)]
+    def running_on(
+        self, runner: str, folds: Collection[int], stage: str = "", seconds: float = 0
+    ) -> list[int]:
+        """Those of the folds that run on this runner, for so long, and are at this stage if one is given."""
+        query = f"""
+            SELECT fold.databoard_sf_id {_JOBS} AND state = 'running' AND runner = %s AND %s IN ('', stage)
+            AND started_at <= now() - make_interval(secs => %s) ORDER BY 1
+        """
+        return [id for (id,) in self.ask(query, list(folds), runner, stage, seconds)]
+
+    def outlive(self, folds: Collection[int]) -> int:
+        """Has one of the folds wait for longer than it may, of those that have longest to wait; returns which."""
+        return int(self.one(_OUTLIVE, list(folds)))
 
     def ended_at(self, folds: Collection[int]) -> float:
         """When the last of these folds ended, by PostgreSQL's clock; infinite if one has not."""

@@ -16,8 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-#: Names the file that says by how many seconds clocks are wrong.
+#: Names the file that says by how many seconds clocks are wrong; who has read it leaves another beside it.
 CLOCK_VARIABLE = "FAULTS_CLOCK"
+#: What chance depends on.
+SEED_VARIABLE = "FAULTS_SEED"
 
 
 def main() -> None:
@@ -40,7 +42,8 @@ def die_at_acknowledgement() -> None:
 
     from datarun.contract import queues
 
-    left, before = random.randrange(1, 30), random.choice([True, False])
+    rng = random.Random(os.environ[SEED_VARIABLE])
+    left, before = rng.randrange(1, 30), rng.choice([True, False])
     acknowledge = Message.ack
 
     def ack(self: Any, *args: Any, **options: Any) -> None:
@@ -61,9 +64,15 @@ def wrong_clock() -> None:
     Debian's libfaketime (0.9.10) breaks every wait of Python 3.11, so it happens within Python.
     """
     file, real_time, real_datetime = Path(os.environ[CLOCK_VARIABLE]), time.time, datetime.datetime
+    seen: set[str] = set()
 
     def wrong() -> float:
-        return float(file.read_text()) if file.exists() else 0.0
+        if not file.exists():
+            return 0.0
+        if (seconds := file.read_text()) not in seen:
+            seen.add(seconds)
+            file.with_name(f"{file.name} {seconds} {os.getpid()}").touch()
+        return float(seconds)
 
     class Meta(type):
         def __instancecheck__(cls, instance: object) -> bool:
@@ -114,11 +123,11 @@ def without_renewal() -> None:
 
 
 def acknowledge_before_commit() -> None:
-    """Messages are acknowledged, then recorded; and it dies at an acknowledgement."""
+    """Messages are acknowledged, then recorded; it dies between the two, with an outcome."""
     _django()
+    from datarun.broker import connection as broker
     from runapp.scheduler.collect import Collector
 
-    die_at_acknowledgement()
     record = Collector._record
 
     def ack_and_record(self: Any, batch: list[Any]) -> None:
@@ -126,6 +135,8 @@ def acknowledge_before_commit() -> None:
             if not message.acknowledged:
                 message.ack()
             message.ack = lambda: None
+        if any(b'"Outcome"' in broker.body_of(message) for message in batch):
+            os.kill(os.getpid(), signal.SIGKILL)
         record(self, batch)
 
     Collector._record = ack_and_record  # type: ignore[method-assign]

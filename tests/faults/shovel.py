@@ -21,18 +21,18 @@ _COPY = "copy"  # the header that tells copies from what is to be copied
 
 
 @contextmanager
-def everything_twice(rabbit: RabbitMQ) -> Iterator[None]:
+def everything_twice(rabbit: RabbitMQ) -> Iterator["Copier"]:
     """While it lasts, each message is delivered once more."""
-    copier = _Copier(rabbit.url)
+    copier = Copier(rabbit.url)
     rabbit.ctl("trace_on")
     try:
         with copier:
-            yield
+            yield copier
     finally:
         rabbit.ctl("trace_off")
 
 
-class _Copier:
+class Copier:
     """Publishes again what the broker's trace shows, in a thread of its own."""
 
     def __init__(self, url: str) -> None:
@@ -41,7 +41,7 @@ class _Copier:
         self._thread = Thread(target=self._copy_all)
         self.copied = 0
 
-    def __enter__(self) -> "_Copier":
+    def __enter__(self) -> "Copier":
         channel = self._connection.default_channel
         queue = Queue("faults.trace", _TRACE, routing_key="publish.#", exclusive=True, no_declare=False)
         bound = queue(channel)
@@ -98,8 +98,8 @@ def garbage(rabbit: RabbitMQ, names: list[str], rng: random.Random) -> int:
 _ODD_PROPERTIES: tuple[dict[str, Any], ...] = (
     {"content_type": "application/x-python-serialize", "content_encoding": "binary"},
     {"content_type": "application/json", "content_encoding": "no such encoding"},
-    # {"headers": {"compression": "application/x-gzip"}},
-    # {"headers": {"compression": "no such compression"}},
+    {"headers": {"compression": "application/x-gzip"}},
+    {"headers": {"compression": "no such compression"}},
 )
 
 

@@ -19,7 +19,8 @@ from .isolation import Disk, Machine
 from .ledger import Ledger, wait_for
 from .workload import Client
 
-_SLOTS = 2
+#: Of each runner.
+SLOTS = 2
 _DISK = 64 << 20  # bytes
 _READY = 60.0  # seconds until all processes serve
 _BROKER_PORT = 5672  # on the switch
@@ -28,9 +29,8 @@ _BROKER_PORT = 5672  # on the switch
 class Stack(Platform):
     """Processes are named scheduler-1, scheduler-2, runner-1 … and web.
 
-    `isolated` says whether this process can make machines. `sabotage` names what of `tests.faults.sabotage` is
-    done to the schedulers, if anything. With `consumer_timeout` (milliseconds) the broker takes messages back that
-    are not acknowledged in time.
+    `isolated` says whether this process can make machines. With `consumer_timeout` (milliseconds) the broker takes
+    messages back that are not acknowledged in time.
     """
 
     def __init__(
@@ -39,7 +39,6 @@ class Stack(Platform):
         isolated: bool,
         runners: int = 3,
         schedulers: int = 2,
-        sabotage: str = "",
         consumer_timeout: int | None = None,
     ) -> None:
         broker_config = ""
@@ -55,7 +54,9 @@ class Stack(Platform):
         self.postgres = Postgres(folder / "postgres")
         self.machines: dict[str, Machine] = {}
         self.disks: dict[str, Disk] = {}
-        self.isolated, self.sabotage = isolated, sabotage
+        self.isolated = isolated
+        #: What of `tests.faults.sabotage` is done to schedulers that start from now on, if anything.
+        self.sabotage = ""
         self.schedulers = [f"scheduler-{number + 1}" for number in range(schedulers)]
         self.runners = [f"runner-{number + 1}" for number in range(runners)]
         self.processes = {}
@@ -142,7 +143,7 @@ class Stack(Platform):
             "-Q",
             ",".join(queues.ORDER_QUEUES),
             "-c",
-            str(_SLOTS),
+            str(SLOTS),
         )
         self.start(name, *prefix, *python, "-m", "celery", "-A", "datarun", "worker", *options, **environment)
 

@@ -7,7 +7,7 @@ import amqp
 import pytest
 from kombu import Connection, Consumer, Message, Producer, Queue
 
-from .conftest import Say, Stacks
+from .conftest import Say, Stacks, number_of_folds
 from .ledger import wait_for
 from .trial import Trial
 
@@ -21,7 +21,7 @@ def test_folds_longer_than_the_consumer_timeout_run_once(
     stack = stacks.new(consumer_timeout=_TIMEOUT)
     try:
         _expect_enforcement(stack.rabbit.url)
-        trial = Trial(stack, options.seed, options.folds, say)
+        trial = Trial(stack, options.seed, number_of_folds(options), say)
         run_long_folds(trial)
         starts = Counter(re.findall(r"job (\S+), attempt \d+: .* started", stack.log_of_runners()))
         assert set(starts.values()) == {1}, "a job was started twice"
@@ -30,7 +30,7 @@ def test_folds_longer_than_the_consumer_timeout_run_once(
 
 
 def run_long_folds(trial: Trial) -> None:
-    with trial.strike("folds of 18 s, consumer_timeout 5 s", long=4) as fault:
+    with trial.strike("folds of 15 s, consumer_timeout 5 s", long=4) as fault:
         wait_for(lambda: not trial.stack.ledger.left(fault.long), 60, "the end of the long folds")
 
 

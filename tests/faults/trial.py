@@ -15,6 +15,7 @@ import numpy as np
 import requests
 from numpy.typing import NDArray
 
+from datarun.contract.states import Stage
 from test_files import post_api
 
 from .ledger import STATES, End, wait_for
@@ -22,7 +23,7 @@ from .stack import Stack, runner_name
 from .workload import Client, Fold, Workload
 
 _NAP = 0.5  # seconds that some folds sleep in each stage
-_LONG_NAP = 6.0  # the same, of long ones
+_LONG_NAP = 5.0  # the same, of long ones: they run for longer than a lease, and than consumer_timeout
 _PREPARATION = 6.0  # seconds that the data set takes which is being prepared when the fault strikes
 _ALL_STATES = 30.0  # seconds until there are folds in every state
 _PATIENCE = 90.0  # seconds after the fault until every fold has ended
@@ -49,6 +50,9 @@ class Fault:
     victims: set[str] = field(default_factory=set)
     #: Whether an order may be lost before a runner has it.
     orders_may_vanish: bool = False
+    #: Those of the folds that were cancelled, and those that were made to wait for longer than they may.
+    cancelled: set[int] = field(default_factory=set)
+    overdue: set[int] = field(default_factory=set)
     notes: list[str] = field(default_factory=list)
 
     @property
@@ -56,20 +60,25 @@ class Fault:
         return [fold.id for fold in self.folds]
 
     def victim(self, folds: list[int] | None = None) -> str:
-        """A runner that runs one of these folds now, or any."""
+        """A runner that runs one of these folds now, or any that will go on for a moment."""
         names = self.rng.sample(self.stack.runners, len(self.stack.runners))
 
         def busy() -> str | None:
-            return next((name for name in names if self.running_on(name, folds)), None)
+            if folds is not None:
+                return next((name for name in names if self.running_on(name, folds)), None)
+            return next((name for name in names if self.running_on(name, stage=Stage.TRAINED)), None)
 
         name = wait_for(busy, 20, "a busy runner")
         assert name is not None
         self.victims.add(runner_name(name))
         return name
 
-    def running_on(self, name: str, folds: list[int] | None = None) -> list[int]:
-        """Those of the folds, or of all, that run on the runner with this name."""
-        return self.stack.ledger.running_on(runner_name(name), self.ids if folds is None else folds)
+    def running_on(
+        self, name: str, folds: list[int] | None = None, stage: str = "", seconds: float = 0
+    ) -> list[int]:
+        """Those of the folds, or of all, that run on the runner with this name: for so long, at this stage."""
+        ids = self.ids if folds is None else folds
+        return self.stack.ledger.running_on(runner_name(name), ids, stage, seconds)
 
     def wait(self, at_least: float, at_most: float) -> None:
         """Lets the fault last for so many seconds."""
@@ -110,15 +119,17 @@ class Trial:
 
     def __init__(self, stack: Stack, seed: int, number: int, say: Callable[[str], None]) -> None:
         self.stack, self._seed, self._number, self._say = stack, seed, number, say
-        self._workload = Workload(stack.client, random.Random(seed))
 
     @contextmanager
-    def strike(self, name: str, long: int = 0) -> Iterator[Fault]:
-        """Has folds in every state when the block begins, `long` of them long; expects that all end right after it."""
+    def strike(self, name: str, long: int = 0, nap: float = _LONG_NAP) -> Iterator[Fault]:
+        """Has folds in every state when the block begins; expects that all of them end right after it.
+
+        `long` of them are long: they nap for `nap` seconds in each of three stages.
+        """
         self.stack.wait_until_normal()
         fault = Fault(name, self.stack, random.Random(f"{self._seed} {name}"), [])
         with Mailbox(self.stack.client) as mailbox:
-            cancelled = self._submit(fault, long)
+            self._submit(fault, long, nap)
             dropped = self.stack.ledger.dropped()
             census = self._wait_for_every_state(fault)
             fault.struck_at = self.stack.ledger.now()
@@ -128,7 +139,7 @@ class Trial:
             yield fault
             in_flight += self.stack.ledger.in_flight(fault.ids)
             fault.wait_for_end()
-        tally = self._count(fault, cancelled, mailbox)
+        tally = self._count(fault, mailbox)
         normal = self.stack.ledger.ended_at(in_flight) - fault.struck_at
         self._say(tally.row(name, normal))
         self._say_more(fault, tally, self.stack.ledger.dropped() - dropped)
@@ -136,24 +147,26 @@ class Trial:
             raise TrialFailed("\n".join([name, *tally.problems[:20]]))
         self.stack.wait_until_normal()
 
-    def _submit(self, fault: Fault, long: int) -> set[int]:
-        """Posts the folds, and cancels some: returns the ids of these."""
-        data, number = self._workload.data_set(), self._number
-        fault.folds += self._workload.folds(data, long, nap=_LONG_NAP)
+    def _submit(self, fault: Fault, long: int, nap: float) -> None:
+        """Posts the folds, and cancels some."""
+        # Content of its own for each fault: what an earlier one has left in caches and folders is of no use.
+        workload = Workload(self.stack.client, random.Random(f"{self._seed} {fault.name} {self._number}"))
+        data, wide, number = workload.data_set(), workload.data_set(wide=True), self._number
+        fault.folds += workload.folds(data, long, nap)
         fault.long = fault.ids
-        fault.folds += self._workload.folds(data, 2, fails=True)
+        fault.folds += workload.folds(data, 2, fails=True)
         for _ in range(4):  # mixed, because folds run in the order in which they were posted
-            fault.folds += self._workload.folds(data, number // 6, nap=0)
-            fault.folds += self._workload.folds(data, number // 12, nap=_NAP)
-        cancelled = set(fault.ids[-3:])
-        for id in cancelled:
+            fault.folds += workload.folds(data, number // 6)
+            fault.folds += workload.folds(wide, 2)
+            fault.folds += workload.folds(data, number // 12, nap=_NAP)
+        fault.cancelled.update(fault.ids[-3:])
+        for id in fault.cancelled:
             answer = requests.post(
                 f"{self.stack.url}runapp/submissionfold/{id}/cancel/", auth=self.stack.client[1:], timeout=30
             )
             assert answer.ok, answer.text
-        wide = self._workload.data_set(wide=True, seconds=_PREPARATION)
-        fault.folds += self._workload.folds(wide, 6)
-        return cancelled
+        late = workload.data_set(wide=True, seconds=_PREPARATION)
+        fault.folds += workload.folds(late, 6)
 
     def _wait_for_every_state(self, fault: Fault) -> Counter[str]:
         census: Counter[str] = Counter()
@@ -167,7 +180,7 @@ class Trial:
 
     # --- counting ----------------------------------------------------------------------------------
 
-    def _count(self, fault: Fault, cancelled: set[int], mailbox: "Mailbox") -> Tally:
+    def _count(self, fault: Fault, mailbox: "Mailbox") -> Tally:
         tally = Tally(len(fault.folds))
         ends = self.stack.ledger.ends(fault.ids)
         succeeded = [id for id, end in ends.items() if end.state == "succeeded"]
@@ -175,7 +188,7 @@ class Trial:
         twice = self.stack.ledger.counted_twice(fault.ids) | mailbox.twice & set(fault.ids)
         for fold in fault.folds:
             end = ends.get(fold.id)
-            verdict = _verdict(fold, end, given.get(fold.id), fold.id in cancelled)
+            verdict = _verdict(fold, end, given.get(fold.id), fault)
             setattr(tally, verdict, getattr(tally, verdict) + 1)
             if verdict != "right":
                 tally.problems.append(f"{verdict}: fold {fold.id}, {end}")
@@ -187,6 +200,8 @@ class Trial:
                 if not (runner in fault.victims or (not runner and fault.orders_may_vanish)):
                     tally.unexplained += 1
                     tally.problems.append(f"tried again without need: fold {fold.id}, {runner}: {why}")
+        if fault.victims and not tally.tried_again:
+            tally.problems.append(f"it did no harm: no attempt on {', '.join(fault.victims)} was lost")
         return tally
 
     def _say_more(self, fault: Fault, tally: Tally, dropped: Counter[str]) -> None:
@@ -198,7 +213,7 @@ class Trial:
             self._say("    " + "; ".join(fault.notes))
 
 
-def _verdict(fold: Fold, end: End | None, given: dict[str, Any] | None, cancelled: bool) -> str:
+def _verdict(fold: Fold, end: End | None, given: dict[str, Any] | None, fault: Fault) -> str:
     """What became of a fold: right, wrong, lost or waiting."""
     if end is None:
         return "lost"
@@ -207,8 +222,10 @@ def _verdict(fold: Fold, end: End | None, given: dict[str, Any] | None, cancelle
     if fold.salt is None:
         meant = end.state == "failed" and end.failure == "user_error" and "on purpose" in end.message
         return "right" if meant else "lost"
-    if end.state == "cancelled" and cancelled:
+    if end.state == "cancelled" and fold.id in fault.cancelled:
         return "right"
+    if fold.id in fault.overdue:
+        return "right" if end.state == "failed" and "waited for too long" in end.message else "lost"
     if end.state != "succeeded" or given is None:
         return "lost"
     runner = int(end.runner.partition("@")[0].removeprefix("runner-"))

@@ -1,6 +1,9 @@
 """Blobs for runners: their own token opens them and nothing else does; what is stored is what its name says."""
 
 import hashlib
+import resource
+from collections.abc import Iterator
+from contextlib import contextmanager
 from io import StringIO
 from pathlib import Path
 
@@ -226,3 +229,26 @@ def test_many_may_store_the_same_bytes_at_once(tmp_path: Path) -> None:
     assert {answer.status_code for answer in answers} == {204}
     assert stored_files(tmp_path) == {name_of(LARGE)}
     assert blobs.get(name_of(LARGE)) == LARGE
+
+
+@pytest.mark.django_db(transaction=True)
+def test_bytes_that_the_disk_has_no_room_for_are_stored_when_they_are_sent_again(
+    runner: Client, tmp_path: Path
+) -> None:
+    runner.raise_request_exception = False
+    with files_end_at(100_000):
+        assert put(runner, name_of(LARGE), LARGE).status_code == 500
+    assert stored_files(tmp_path) == set()
+    assert put(runner, name_of(LARGE), LARGE).status_code == 204
+    assert read(runner.get(f"/blobs/{name_of(LARGE)}")) == LARGE
+
+
+@contextmanager
+def files_end_at(size: int) -> Iterator[None]:
+    """Meanwhile no file of this process gets larger, as on a disk that is full."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)

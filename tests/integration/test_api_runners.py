@@ -51,7 +51,14 @@ def test_it_shows_what_a_runner_says_of_itself(api: Api) -> None:
         "slots": 4,
         "runs": [],
         "versions": {"numpy": "2.0"},
+        "unprotected": [],
     }
+
+
+def test_a_runner_that_trusts_submissions_says_what_is_missing(api: Api) -> None:
+    live("runner-1", unprotected=("files", "network"))
+    (row,) = listed(api)
+    assert row["unprotected"] == ["files", "network"]
 
 
 def test_without_runners_the_list_is_empty(api: Api) -> None:

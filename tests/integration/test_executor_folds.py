@@ -10,10 +10,10 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import StratifiedShuffleSplit, train_test_split
-from test_executor_bench import ROOM, Bench, Stages, succeeded
 
 from datarun.contract import npy
 from datarun.contract.messages import Data, Outcome, PrepareOrder
+from tests.bench import ROOM, Bench, Stages, succeeded
 
 EXAMPLES = Path(__file__).parents[2] / "test_files"
 

@@ -1,50 +1,28 @@
-"""Time and memory: a job that takes too much of either is over soon after, with all its processes."""
+"""Limits: of a job's order, of its runner, and of the time that a job gets to finish. Which jobs exceed them, and
+how, is told by the cases of `tests/sandbox`."""
 
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
-from test_executor_bench import MIB, Bench, classifier, succeeded
 
-from datarun.contract.messages import HandedBack, Stopped
+from datarun.contract.messages import HandedBack, Outcome, Stopped
 from datarun.runner.executors.process import ProcessExecutor
+from datarun.runner.sandbox import cgroup
 from datarun.runner.sandbox.run import Interrupt, Watcher
+from tests.bench import MIB, ROOM, Bench, classifier, succeeded
 
 WALL = 1.5
 ENDLESS = "while True: pass"
-THIRTY = """
-for _ in range(30):
-    if os.fork() == 0:
-        time.sleep(60)
-        os._exit(0)
-"""
 
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Iterator[Bench]:
     with Bench.serving(tmp_path) as bench:
         yield bench
-
-
-@pytest.mark.parametrize(
-    "endless",
-    [
-        {"fit": ENDLESS},
-        {"fit": "time.sleep(60)"},
-        {"fit": "os.kill(os.getpid(), signal.SIGSTOP)"},
-        {"fit": THIRTY + ENDLESS},
-        {"predict": ENDLESS},
-        {"top": ENDLESS},
-        {"fit": "while True:\n    try: time.sleep(60)\n    except BaseException: pass"},
-    ],
-    ids=["loop", "sleep", "stopped", "processes", "predict", "import", "stubborn"],
-)
-def test_what_takes_too_long_is_stopped(bench: Bench, endless: dict[str, str]) -> None:
-    outcome = bench.toy(classifier(**endless), wall=WALL)
-    assert outcome.failure == "timeout"
-    assert outcome.message == "Stopped after 1.5 s, its time limit."
-    assert bench.seconds >= WALL
 
 
 def test_the_runners_own_time_limit_counts_if_it_is_smaller(bench: Bench) -> None:
@@ -59,30 +37,52 @@ def test_the_runners_own_time_limit_does_not_count_if_it_is_larger(bench: Bench)
     assert bench.toy(classifier(fit=ENDLESS), wall=WALL).message == "Stopped after 1.5 s, its time limit."
 
 
-ALLOCATING = {
-    "slowly": "hold = []\nwhile True:\n    hold.append(np.ones(1 << 20))\n    time.sleep(0.01)",
-    "fast": "hold = []\nwhile True: hold.append(np.ones(1 << 20))",
-    "at once": "hold = np.ones(1 << 30)",
-    "untouched": "hold = bytearray(8 << 30)",
-    "small objects": "hold = None\nwhile True: hold = [hold]",
-    "in children": "for _ in range(3):\n    if os.fork() == 0:\n        hold = np.ones(16 << 20)\n"
-    "        time.sleep(60)\ntime.sleep(60)",
-}
+def run(bench: Bench, submission: dict[str, str], **limits: float) -> Outcome:
+    """The outcome of a submission to the toy data set, with these limits beside the usual ones."""
+    order = bench.fold(bench.toy_data(), ("classifier",), submission, np.arange(6), replace(ROOM, **limits))
+    return bench.run(order)
 
 
-@pytest.mark.parametrize("how", ALLOCATING)
-def test_what_takes_too_much_memory_is_stopped(bench: Bench, how: str) -> None:
-    outcome = bench.toy(classifier(fit=ALLOCATING[how]), memory=256 * MIB)
-    assert outcome.failure == "memory", outcome
-    assert "its limit is 256 MiB" in outcome.message or "MemoryError" in outcome.message
-    assert bench.seconds < 20
+def test_processor_time_is_limited_whatever_the_clock_says(bench: Bench) -> None:
+    outcome = run(bench, classifier(fit=ENDLESS), cpu=0.5)
+    assert (outcome.failure, outcome.message) == (
+        "timeout",
+        "Stopped after 0.5 s of processor time, its limit.",
+    )
 
 
-def test_the_stop_says_how_much_and_what_the_limit_is(bench: Bench) -> None:
-    outcome = bench.toy(classifier(fit=ALLOCATING["slowly"]), memory=256 * MIB)
+def test_processor_time_of_all_its_processes_counts(bench: Bench) -> None:
+    fit = "for _ in range(3):\n    if os.fork() == 0:\n        while True: pass\ntime.sleep(60)"
+    assert "processor time" in run(bench, classifier(fit=fit), cpu=0.5).message
+
+
+def test_at_the_soft_limit_a_job_is_told_to_finish(bench: Bench) -> None:
+    fit = "try:\n    time.sleep(60)\nexcept TimeoutError as error:\n    print(error)"
+    outcome = succeeded(run(bench, classifier(fit=fit), soft=0.3))
+    assert outcome.log == "The soft time limit of 0.3 s is over: finish now.\n"
+
+
+def test_who_does_not_finish_at_the_soft_limit_has_run_out_of_time(bench: Bench) -> None:
+    outcome = run(bench, classifier(fit="time.sleep(60)"), soft=0.3)
+    assert outcome.failure == "timeout"
+    assert outcome.message.splitlines()[-2:] == [
+        "    time.sleep(60)",
+        "TimeoutError: The soft time limit of 0.3 s is over: finish now.",
+    ]
+
+
+def test_a_time_out_of_its_own_is_an_error_of_its_own(bench: Bench) -> None:
+    outcome = run(bench, classifier(fit="raise TimeoutError('no answer')"), soft=30.0)
+    assert outcome.failure == "user_error"
+
+
+def test_the_stop_says_how_much_and_what_the_limit_is(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cgroup, "make", lambda name: None)  # the kernel is faster, and says less
+    fit = "hold = []\nwhile True:\n    hold.append(np.ones(1 << 20))\n    time.sleep(0.01)"
+    outcome = bench.toy(classifier(fit=fit), memory=256 * MIB)
     words = outcome.message.split()
     assert words[:2] == ["Stopped", "at"]
-    assert 256 <= int(words[2]) < 400
+    assert 256 <= int(words[2]) < 600
     assert outcome.message.endswith(" MiB of memory: its limit is 256 MiB.")
 
 
@@ -99,11 +99,6 @@ def test_memory_that_processes_share_is_counted_once(bench: Bench) -> None:
     top = "FIRST = os.getpid()"
     submission = classifier(fit=fit.replace("self.first()", "FIRST"), top=top)
     succeeded(bench.toy(submission, memory=600 * MIB))
-
-
-def test_a_job_within_its_limits_may_leave_processes_behind(bench: Bench) -> None:
-    outcome = succeeded(bench.toy(classifier(fit=THIRTY)))
-    assert outcome.arrays["test"].shape == (4, 2)
 
 
 class Ending(Watcher):

@@ -7,9 +7,9 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.model_selection import train_test_split
-from test_executor_bench import ROOM, TOY, Bench, succeeded
 
 from datarun.contract.messages import Data, Limits, Outcome, PrepareOrder
+from tests.bench import ROOM, TOY, Bench, succeeded
 
 IRIS = Path(__file__).parents[2] / "test_files" / "iris" / "iris.csv"
 

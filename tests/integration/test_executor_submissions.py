@@ -1,19 +1,20 @@
-"""Unlucky submissions: each ends in the right kind of failure, with words that its author can use."""
+"""Unlucky submissions: each ends in the right kind of failure, with words that its author can use.
 
-import json
+Those that crash, exhaust or attack what they run on are cases of `tests/sandbox`.
+"""
+
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import pytest
-from test_executor_bench import EVEN, Bench, classifier, succeeded
 
 from datarun.contract.messages import Outcome
+from tests.bench import Bench, Stages, classifier, succeeded
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with Bench.serving(tmp_path) as bench:
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with Bench.serving(tmp_path_factory.mktemp("bench")) as bench:
         yield bench
 
 
@@ -66,17 +67,6 @@ def test_an_exception_that_can_not_say_itself(bench: Bench) -> None:
     assert_traceback(bench, bench.toy(classifier(top=top, fit="raise Bad")), "Bad")
 
 
-def test_an_exception_of_a_length_beyond_reason(bench: Bench) -> None:
-    outcome = bench.toy(classifier(fit="raise ValueError('🙂' * 10**6)"))
-    assert outcome.failure == "user_error"
-    assert outcome.message.endswith("🙂")
-    assert len(outcome.message) <= 64 * 1024
-
-
-def test_an_endless_recursion(bench: Bench) -> None:
-    assert_traceback(bench, bench.toy(classifier(fit="self.fit(X, y)")), "RecursionError")
-
-
 def test_a_syntax_error(bench: Bench) -> None:
     outcome = bench.toy({"classifier.py": "class Classifier:\n    def"})
     assert_told(bench, outcome, "user_error", "SyntaxError: invalid syntax")
@@ -93,69 +83,12 @@ def test_a_missing_class(bench: Bench) -> None:
     assert_told(bench, outcome, "user_error", "has no attribute 'Classifier'")
 
 
-@pytest.mark.parametrize("leaving", ["sys.exit(3)", "raise SystemExit(3)", "raise KeyboardInterrupt"])
-def test_leaving_by_an_exception(bench: Bench, leaving: str) -> None:
-    assert_traceback(bench, bench.toy(classifier(fit=leaving)), leaving)
-
-
-@pytest.mark.parametrize("code", [0, 3])
-def test_leaving_without_a_word(bench: Bench, code: int) -> None:
-    outcome = bench.toy(classifier(fit=f"os._exit({code})"))
-    assert_told(bench, outcome, "user_error", f"ended itself before it was done (exit code {code})")
-
-
-def test_a_crash_of_native_code(bench: Bench) -> None:
-    outcome = bench.toy(classifier(fit="import ctypes; ctypes.string_at(0)"))
-    assert_told(bench, outcome, "killed", "SIGSEGV")
-
-
-@pytest.mark.parametrize("name", ["SIGTERM", "SIGABRT", "SIGFPE"])
-def test_a_signal_that_it_brought_on_itself(bench: Bench, name: str) -> None:
-    outcome = bench.toy(classifier(fit=f"os.kill(os.getpid(), signal.{name}); time.sleep(60)"))
-    assert_told(bench, outcome, "killed", name)
-
-
-def test_a_kill_that_nothing_explains_is_charged_to_nobody(bench: Bench) -> None:
-    outcome = bench.toy(classifier(fit="os.kill(os.getpid(), signal.SIGKILL); time.sleep(60)"))
-    assert_told(bench, outcome, "environment", "SIGKILL")
-
-
 def test_an_error_of_a_submission_that_replaced_its_output(bench: Bench) -> None:
     outcome = bench.toy(classifier(fit="sys.stdout = sys.stderr = None; raise ValueError('no luck')"))
     assert_traceback(bench, outcome, "ValueError: no luck")
 
 
-def test_a_submission_that_replaced_its_output_succeeds(bench: Bench) -> None:
-    succeeded(bench.toy(classifier(fit="sys.stdout = sys.stderr = None")))
-
-
 # --- predictions ----------------------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("values", "words"),
-    [
-        ("np.zeros((len(X) + 1, 2))", "Wrong length: 9 predictions of the train part, which has 8 rows"),
-        ("[]", "Wrong length: 0"),
-        ("np.full((len(X), 2), np.nan)", "not finite in 8 of 8 rows"),
-        ("np.full(len(X), np.inf)", "not finite in 8 of 8 rows"),
-        ("np.array([object()] * len(X))", "not numeric: dtype object"),
-        ("np.zeros(len(X), dtype=complex)", "not numeric: dtype complex128"),
-        ("['a'] * len(X)", "not numeric: dtype <U1"),
-        ("[[1.0], [1.0, 2.0]] * (len(X) // 2)", "no array"),
-        ("np.zeros((len(X), 2, 2))", "shape (8, 2, 2)"),
-        ("np.zeros((len(X), 0))", "shape (8, 0)"),
-        ("np.float64(1)", "shape ()"),
-        ("None", "not numeric"),
-    ],
-)
-def test_predictions_that_can_not_be_used(bench: Bench, values: str, words: str) -> None:
-    assert_told(bench, bench.toy(classifier(predict=f"return {values}")), "bad_output", words)
-
-
-def test_bad_predictions_of_the_test_part_alone(bench: Bench) -> None:
-    outcome = bench.toy(classifier(predict="return np.zeros(8)"))
-    assert_told(bench, outcome, "bad_output", "8 predictions of the test part, which has 4 rows")
 
 
 @pytest.mark.parametrize(
@@ -186,34 +119,28 @@ def test_the_log_holds_what_was_printed(bench: Bench) -> None:
     assert outcome.log.splitlines() == ["to stdout", "to stderr", "from below"]
 
 
-def test_a_flood_of_output_is_bounded_and_costs_no_result(bench: Bench) -> None:
-    fit = "for _ in range(100): sys.stdout.write('x' * 10**6)\nprint('last words')"
-    outcome = succeeded(bench.toy(classifier(fit=fit)))
-    assert len(outcome.log) < 66 * 1024
-    assert "bytes left out" in outcome.log
-    assert outcome.log.endswith("last words\n")
-
-
-def test_what_is_no_text_is_made_printable(bench: Bench) -> None:
-    fit = r"os.write(1, b'a\0b\xff\xfe\x1b[2J\x07 end\n')"
-    outcome = succeeded(bench.toy(classifier(fit=fit)))
-    assert outcome.log.endswith(" end\n")
-    assert not set(outcome.log) & set("\0\x1b\a")
-    json.dumps(outcome.log).encode()
-
-
-def test_an_error_message_is_made_printable(bench: Bench) -> None:
-    outcome = bench.toy(classifier(fit=r"raise ValueError('a\0b\x1b[2J \ud800 end')"))
-    assert outcome.failure == "user_error"
-    assert outcome.message.endswith(" end")
-    assert not set(outcome.message) & set("\0\x1b")
-    outcome.message.encode()
-
-
 def test_the_log_of_a_failed_fold_is_kept(bench: Bench) -> None:
     outcome = bench.toy(classifier(fit="print('epoch 1'); os._exit(1)"))
     assert outcome.log == "epoch 1\n"
 
 
-def test_even_predictions_are_even(bench: Bench) -> None:
-    assert succeeded(bench.toy(classifier(predict=EVEN))).log == ""
+# --- what it reports ------------------------------------------------------------------------------
+
+
+def test_stages_are_told_once_and_in_their_order_whatever_it_says(bench: Bench) -> None:
+    stages = Stages()
+    said = [{"event": "stage", "stage": stage} for stage in ("validated", "finished", ["trained"])]
+    said += [{"event": "stage"}, *[{"event": "stage", "stage": "trained"}] * 1000]
+    fit = f"for report in {said!r}: os.write(3, json.dumps(report).encode() + b'\\n')"
+    succeeded(bench.toy(classifier(fit=fit, top="import json"), watcher=stages))
+    assert stages.reached == ["trained", "validated"]
+
+
+def test_measures_that_it_invents_are_numbers_or_left_out(bench: Bench) -> None:
+    measures = (
+        '{"train_time": 1e400, "test_time": -1, "train_cpu_time": NaN, "test_cpu_time": "1", '
+        '"train_memory": [1], "invented": 1, "validation_time": 2}'
+    )
+    said = f'{{"event": "failed", "message": "x", "measures": {measures}}}\n'.encode()
+    outcome = bench.toy(classifier(fit=f"os.write(3, {said!r}); os._exit(0)"))
+    assert outcome.measures == {"validation_time": 2.0}

@@ -12,9 +12,11 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
-from test_executor_bench import TOY, Bench, classifier, leftovers, succeeded
 
 from datarun.contract.messages import Data, Outcome
+from datarun.runner.sandbox import cgroup, run, warm
+from datarun.runner.sandbox.run import Watcher
+from tests.bench import TOY, Bench, classifier, leftovers, succeeded
 
 SECRETS = {
     "BROKER_URL": "amqp://dr:secret-of-the-broker@localhost/dr",
@@ -26,8 +28,15 @@ SECRETS = {
 }
 
 
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with Bench.serving(tmp_path_factory.mktemp("bench")) as bench:
+        yield bench
+
+
 @pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
+def fresh(tmp_path: Path) -> Iterator[Bench]:
+    """One whose processes start in the surroundings of the test."""
     with Bench.serving(tmp_path) as bench:
         yield bench
 
@@ -40,25 +49,25 @@ def told(outcome: Outcome) -> Any:
 # --- what it finds --------------------------------------------------------------------------------
 
 
-def test_no_credentials_of_the_runner(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_credentials_of_the_runner(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in SECRETS.items():
         monkeypatch.setenv(name, value)
     top = "import json, subprocess"
     fit = """
     seen = [dict(os.environ), subprocess.check_output(["/usr/bin/env"], text=True)]
-    for process in ("self", str(os.getppid())):
-        for file in ("environ", "cmdline"):
-            path = Path("/proc") / process / file
-            seen.append(path.read_text() if path.exists() else "")
+    for file in ("environ", "cmdline"):
+        seen.append(Path("/proc/self", file).read_text())
     print(json.dumps(seen))
     """
-    seen = told(bench.toy(classifier(fit=fit, top=top)))
+    seen = told(fresh.toy(classifier(fit=fit, top=top)))
+    assert "PATH=" in seen[1]
+    assert "PATH=" in seen[2]
     assert not set(SECRETS) & set(seen[0])
     assert "secret" not in json.dumps(seen)
 
 
 def test_the_same_surroundings_wherever_the_runner_was_started(
-    bench: Bench, monkeypatch: pytest.MonkeyPatch
+    fresh: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("PYTHONPATH", "PYTHONSTARTUP", "PYTHONWARNINGS", "LD_PRELOAD", "OMP_NUM_THREADS", "LANG"):
         monkeypatch.setenv(name, "/nonexistent")
@@ -72,7 +81,7 @@ def test_the_same_surroundings_wherever_the_runner_was_started(
         "encoding": sys.stdout.encoding,
     }))
     """
-    seen = told(bench.toy(classifier(fit=fit, top="import json, tempfile")))
+    seen = told(fresh.toy(classifier(fit=fit, top="import json, tempfile")))
     assert seen["homes"] == ["home"] * 3  # the runner's own folders are left out of what is printed
     assert (seen["here"], seen["input"], seen["encoding"]) == ([], "", "utf-8")
     assert "/nonexistent" not in seen["environment"].values()
@@ -98,20 +107,41 @@ def test_no_descriptor_but_its_own(bench: Bench, tmp_path: Path) -> None:
     assert len(set(found)) == 3  # nothing to read, what it prints, what it reports
 
 
-def test_the_data_are_readable_and_blobs_stay_as_they_are(bench: Bench) -> None:
-    files = {"toy.py": TOY, "raw.csv": "a,y\n1,2\n"}
+READING = """
+found = []
+for name in ("raw.csv", "images/1.txt"):
+    try:
+        found.append(Path("../../../data", name).read_text())
+    except PermissionError:
+        found.append(None)
+print(found)
+"""
+
+
+@pytest.mark.parametrize(
+    ("readable", "found"),
+    [
+        ("", [None, None]),
+        ("READABLE_BY_SUBMISSIONS = ['images']", [None, "image"]),
+        ("READABLE_BY_SUBMISSIONS = ['images/1.txt', 'missing']", [None, "image"]),
+        ("READABLE_BY_SUBMISSIONS = ('raw.csv',)", ["a,y\n", None]),
+    ],
+)
+def test_of_the_raw_data_it_reads_what_the_data_set_names(
+    bench: Bench, readable: str, found: list[str | None]
+) -> None:
+    files = {"toy.py": f"{TOY}\n{readable}\n", "raw.csv": "a,y\n", "images/1.txt": "image"}
     data = Data(bench.files(files), "y", module="toy.py", n_train=8, n_test=4)
-    fit = "print(repr((Path.cwd().parent / 'data' / 'raw.csv').read_text()))"
-    order = bench.fold(data, ("classifier",), classifier(fit=fit), np.arange(3))
-    assert succeeded(bench.run(order)).log == "'a,y\\n1,2\\n'\n"
-    assert bench.store.read(data.files["raw.csv"]) == b"a,y\n1,2\n"
+    order = bench.fold(data, ("classifier",), classifier(fit=READING), np.arange(3))
+    assert succeeded(bench.run(order)).log == f"{found}\n"
 
 
-def test_a_submission_changed_in_its_folder_is_unchanged_for_the_next_fold(bench: Bench) -> None:
-    fit = "Path(__file__).write_text('raise RuntimeError')"
-    submission = classifier(fit=fit)
-    succeeded(bench.toy(submission))
-    succeeded(bench.toy(submission))
+@pytest.mark.parametrize("name", ["../data", "/etc", "", "images/../../lib"])
+def test_what_a_data_set_names_lies_in_its_own_folder(bench: Bench, name: str) -> None:
+    files = {"toy.py": f"{TOY}\nREADABLE_BY_SUBMISSIONS = [{name!r}]\n"}
+    data = Data(bench.files(files), "y", module="toy.py", n_train=8, n_test=4)
+    outcome = bench.run(bench.fold(data, ("classifier",), classifier(), np.arange(3)))
+    assert (outcome.failure, outcome.message) == ("data", f"{name!r} is no safe file name.")
 
 
 # --- what is measured -----------------------------------------------------------------------------
@@ -178,20 +208,27 @@ def test_a_failed_fold_has_the_measures_of_what_it_did(bench: Bench) -> None:
 RUNNER = """
 import sys
 from pathlib import Path
-from test_executor_bench import Bench, classifier
+from datarun.runner.sandbox.run import Watcher
+from tests.bench import Bench, classifier
+
+class Ready(Watcher):
+    def output(self, chunk):
+        Path(sys.argv[3]).touch()
 
 with Bench.serving(Path(sys.argv[1])) as bench:
-    bench.toy(classifier(fit=sys.argv[2]), wall=120)
+    bench.toy(classifier(fit=sys.argv[2]), wall=120, watcher=Ready())
 """
-READY = "Path({ready!r}).touch()\ntime.sleep(60)"
+READY = "print('ready', flush=True)\ntime.sleep(60)"
 SCATTERED = """
+import ctypes
 for _ in range(3):
     if os.fork() == 0:
-        os.setsid()
         if os.fork():
             os._exit(0)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
         time.sleep(60)
-signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    os.wait()
+ctypes.CDLL(None).prctl(1, 0, 0, 0, 0)  # PR_SET_PDEATHSIG: nothing, should its parent die
 """
 
 
@@ -199,19 +236,79 @@ signal.signal(signal.SIGTERM, signal.SIG_IGN)
 def test_nothing_of_a_fold_outlives_its_runner(tmp_path: Path, before: str) -> None:
     ready = tmp_path / "ready"
     runner = subprocess.Popen(
-        [sys.executable, "-c", RUNNER, str(tmp_path), before + READY.format(ready=str(ready))],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([*sys.path, str(Path(__file__).parent)])},
+        [sys.executable, "-c", RUNNER, str(tmp_path), before + READY, str(ready)],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)},
     )
     try:
         wait_until(ready.exists)
         tree = psutil.Process(runner.pid).children(recursive=True)
-        assert len(tree) >= (5 if before else 2)
+        assert len(tree) == (5 if before else 2)
     finally:
         runner.kill()
         runner.wait()
-    _, alive = psutil.wait_procs(tree, timeout=5)
+    _, alive = psutil.wait_procs(tree, timeout=10)
     assert alive == []
     assert leftovers(tmp_path / "scratch") == []
+
+
+# --- when the process that holds the data fails -----------------------------------------------------
+
+
+class Ready(Watcher):
+    """Does something with the process that holds the data once the fold has printed something."""
+
+    def __init__(self, then: Callable[[psutil.Process], None]) -> None:
+        self._then = then
+
+    def output(self, chunk: bytes) -> None:
+        for zygote in psutil.Process().children():
+            self._then(zygote)
+
+
+@pytest.mark.parametrize("before", ["", SCATTERED], ids=["one process", "daemons"])
+def test_when_it_is_killed_the_fold_ends_and_the_next_one_gets_another(fresh: Bench, before: str) -> None:
+    outcome = fresh.toy(classifier(fit=before + READY), watcher=Ready(psutil.Process.kill))
+    assert (outcome.failure, outcome.message) == (
+        "environment",
+        "The process that holds the data was killed.",
+    )
+    assert fresh.seconds < 10
+    succeeded(fresh.toy(classifier()))
+
+
+def test_when_it_does_not_tell_an_end_nobody_waits_for_ever(
+    fresh: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "_PATIENCE", 1.0)
+    outcome = fresh.toy(classifier(fit=READY), wall=1.0, watcher=Ready(psutil.Process.suspend))
+    assert outcome.failure == "environment"
+    assert outcome.message == "The process that holds the data does not tell how its child has ended."
+    succeeded(fresh.toy(classifier()))
+
+
+def test_when_it_does_not_answer_nobody_waits_for_ever(fresh: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    succeeded(fresh.toy(classifier()))
+    for zygote in psutil.Process().children():
+        zygote.suspend()
+    monkeypatch.setattr(warm, "_START", 1.0)
+    outcome = fresh.toy(classifier())
+    assert outcome.failure == "environment"
+    assert outcome.message == "The process that holds the data did not answer in time."
+    monkeypatch.undo()
+    succeeded(fresh.toy(classifier()))
+
+
+@pytest.mark.skipif(cgroup.make(f"datarun-test-{os.getpid()}") is None, reason="needs a control group")
+def test_a_child_that_could_not_be_locked_down_is_nobodys_fault(
+    fresh: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def entrances(self: cgroup.Cgroup) -> list[int]:
+        return [os.open(os.devnull, os.O_RDONLY)]  # in which nobody can write that it enters
+
+    monkeypatch.setattr(cgroup.Cgroup, "entrances", entrances)
+    outcome = fresh.toy(classifier())
+    assert outcome.failure == "environment"
+    assert "did not start" in outcome.message
 
 
 def wait_until(happened: Callable[[], bool]) -> None:

@@ -12,12 +12,12 @@ from pathlib import Path
 import numpy as np
 import psutil
 import pytest
-from test_executor_bench import TOY, Bench, classifier, leftovers
 from test_slot import PATIENCE, Broker, order, wait_until
 
 from datarun import __version__
 from datarun.contract import queues, wire
 from datarun.contract.messages import Claim, Data, FoldOrder, HandedBack, Heartbeat, Outcome, Stop, Stopped
+from tests.bench import TOY, Bench, classifier, leftovers
 
 ROOT = Path(__file__).parents[2]
 GRACE = 2.0

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from test_executor_bench import TOY, Bench, classifier
 
 from datarun.broker import connection as broker
 from datarun.contract import queues, wire
@@ -34,6 +33,7 @@ from datarun.runner.events import EventSender
 from datarun.runner.executors import Executor
 from datarun.runner.sandbox.run import Interrupt, Watcher
 from datarun.runner.slot import Slot, TakenOrders
+from tests.bench import TOY, Bench, classifier
 
 PATIENCE = 30.0
 REPORTS = (queues.RESULTS, queues.EVENTS, queues.PARKED)
@@ -194,7 +194,10 @@ def test_the_order_is_claimed_and_acknowledged_before_the_job_runs(master: Broke
 def test_a_real_fold_from_order_to_outcome(master: Broker, tmp_path: Path) -> None:
     with Bench.serving(tmp_path) as bench, serving(master, bench.executor):
         data = Data(bench.files({"toy.py": TOY}), "y", module="toy.py", n_train=8, n_test=4)
-        submission = classifier(fit=r"os.write(1, b'epoch 1\n'); time.sleep(1)")
+        submission = classifier(
+            fit=r"os.write(1, b'epoch 1\n'); time.sleep(0.5)",
+            predict="time.sleep(0.5); return np.full((len(X), 2), 0.5)",
+        )
         master.send("L", bench.fold(data, ("classifier",), submission, np.arange(6)))
         claim, outcome = master.results(2)
         events = [wire.decode(body) for body in master.reports(queues.EVENTS, 3)]
@@ -260,6 +263,16 @@ def test_no_order_of_several_queues_is_lost_or_run_twice(master: Broker) -> None
     assert [master.files(name) for name in (*names, queues.RESULTS)] == [[]] * 4
 
 
+def test_no_queue_waits_for_as_long_as_another_has_orders(master: Broker) -> None:
+    gate = Gate(open=True)
+    for name in queues.PRIORITIES:
+        for number in range(3):
+            master.send(name, order(f"{name}{number}"))
+    with serving(master, gate, queues.PRIORITIES):
+        master.results(12)
+    assert [{*gate.started[turn : turn + 2]} for turn in (0, 2, 4)] == [{f"L{n}", f"H{n}"} for n in range(3)]
+
+
 def test_a_busy_slot_holds_no_second_order(master: Broker) -> None:
     gate = Gate()
     for number in range(3):
@@ -294,16 +307,15 @@ def test_a_job_may_end_within_the_grace(master: Broker) -> None:
 
 
 def test_a_job_is_handed_back_after_the_grace(master: Broker, tmp_path: Path) -> None:
-    ready = tmp_path / "ready"
     with Bench.serving(tmp_path) as bench, serving(master, bench.executor, grace=0.5) as served:
         data = Data(bench.files({"toy.py": TOY}), "y", module="toy.py", n_train=8, n_test=4)
-        submission = classifier(fit=f"Path({str(ready)!r}).touch()\ntime.sleep(60)")
+        submission = classifier(fit="Path('ready').touch()\ntime.sleep(60)")
         master.send("L", bench.fold(data, ("classifier",), submission, np.arange(6)))
-        wait_until(ready.exists)
+        wait_until(lambda: any(bench.scratch.glob("*/jobs/*/home/ready")))
         stopped = time.monotonic()
         served.stop()
         assert 0.5 <= time.monotonic() - stopped < 5
-        assert list(bench.scratch.iterdir()) == []
+        assert list(bench.scratch.glob("*/jobs/*")) == []
     assert master.results(2) == [Claim("job", 1, "r1"), HandedBack("job", 1, "r1")]
 
 

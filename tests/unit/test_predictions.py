@@ -83,7 +83,7 @@ class Rebellious:
         (np.zeros(2, dtype=[("a", "f8")]), "not numeric"),
         (scipy.sparse.csr_matrix(np.zeros((2, 2))), "not numeric: dtype object"),
         ([[1.0], [1.0, 2.0]], "no array"),
-        (Rebellious(), "no array: I won't"),
+        (Rebellious(), "no array: RuntimeError: I won't"),
         (1.0, r"shape \(\)"),
         (np.zeros((2, 2, 2)), r"shape \(2, 2, 2\)"),
         (np.zeros((2, 0)), r"shape \(2, 0\)"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from datarun.runner.sandbox.folder import PACKAGE, JobFolder
+from datarun.runner.sandbox.task import PACKAGE, JobFolder
 from datarun.runner.sandbox.tracebacks import describe
 from datarun.runner.workflows.custom import import_custom
 from datarun.runner.workflows.tabular import make
@@ -15,7 +15,8 @@ from datarun.runner.workflows.tabular import make
 @pytest.fixture
 def folder(tmp_path: Path) -> JobFolder:
     folder = JobFolder(tmp_path)
-    folder.make()
+    for path in (folder.submission, folder.data, folder.home):
+        path.mkdir()
     (folder.submission / "__init__.py").touch()
     return folder
 
@@ -29,7 +30,7 @@ def described(folder: JobFolder, monkeypatch: pytest.MonkeyPatch) -> Iterator[Ca
         (folder.submission / "classifier.py").write_text(text)
         with pytest.raises(BaseException) as caught:
             make("classifier", PACKAGE)
-        return describe(caught.value, folder)
+        return describe(caught.value, (folder.submission, folder.data, folder.root))
 
     yield describe_classifier
     for name in [name for name in sys.modules if name.split(".")[0] == PACKAGE]:
@@ -176,7 +177,7 @@ def test_an_organisers_error_starts_in_the_custom_module(folder: JobFolder) -> N
     custom = import_custom(folder.data / "problem.py")
     with pytest.raises(OSError, match="no such table") as caught:
         custom.prepare_data("")
-    text = describe(caught.value, folder)
+    text = describe(caught.value, (folder.submission, folder.data, folder.root))
     assert text.splitlines()[1] == '  File "problem.py", line 2, in prepare_data'
     assert_clean(text, folder)
 
@@ -189,6 +190,6 @@ def test_below_a_custom_module_it_starts_in_the_submission(
     (folder.submission / "classifier.py").write_text(in_init("raise ValueError('no')"))
     with pytest.raises(ValueError, match="no") as caught:
         custom.train_submission(PACKAGE, [], [], [])
-    text = describe(caught.value, folder)
+    text = describe(caught.value, (folder.submission, folder.data, folder.root))
     assert text.splitlines()[1] == '  File "classifier.py", line 4, in __init__'
     assert_clean(text, folder)

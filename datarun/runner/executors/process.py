@@ -1,14 +1,19 @@
-"""Runs a job in a sandboxed process tree of its own."""
+"""Runs a job in a sandboxed process of its own, forked from one that has the data set in memory."""
 
+import hashlib
+import json
 import logging
 import os
+import re
 import shutil
 import stat
-import subprocess
 import tempfile
+from base64 import b64decode
+from collections import deque
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import replace
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,6 +24,7 @@ from numpy.typing import NDArray
 from datarun.contract import npy
 from datarun.contract.failures import FailureKind
 from datarun.contract.messages import (
+    MEASURES,
     Data,
     FoldOrder,
     HandedBack,
@@ -29,12 +35,15 @@ from datarun.contract.messages import (
     Result,
     Stopped,
 )
-from datarun.contract.states import Stage
+from datarun.contract.states import JobKind, Stage
 from datarun.runner import predictions
 from datarun.runner.blobs import BlobError, BlobStore
+from datarun.runner.sandbox import labels
 from datarun.runner.sandbox import run as sandbox
-from datarun.runner.sandbox.folder import MAX_OUTPUT, JobFolder, Task
+from datarun.runner.sandbox.cgroup import Cgroups
 from datarun.runner.sandbox.log import clean
+from datarun.runner.sandbox.task import LOAD, MAX_OUTPUT, JobFolder, Task
+from datarun.runner.sandbox.warm import ModuleFailed, Zygote, ZygoteError, Zygotes, remove
 
 logger = logging.getLogger(__name__)
 
@@ -46,12 +55,19 @@ _LONGEST = 64 * 1024
 _FULL = 16 << 20
 #: A process that had this share of its limit in memory when it was killed was killed for it.
 _NEAR = 0.9
-_MEASURES = frozenset(
-    {
-        *("train_time", "validation_time", "test_time"),
-        *("train_cpu_time", "test_cpu_time", "train_memory", "test_memory"),
-    }
+#: How much probabilities may miss one without a word.
+_PRECISION = 1e-4
+_UNDERTAKERS = 4
+#: Jobs that have ended and are not buried yet, at most.
+_MOST_FUNERALS = 8
+#: What a zygote for a csv has imported before it has the data.
+_TABULAR = ("datarun.runner.workflows.tabular",)
+_IMPORT = re.compile(
+    r"^[ \t]*(?:from|import)[ \t]+((?:numpy|scipy|pandas|sklearn|joblib)(?:\.\w+)*)(?:[ \t]+import[ \t(]+([\w, \t]+))?",
+    re.M,
 )
+#: What of it is imported for all folds: what users are meant to import, and what changes nothing else.
+_IMPORTABLE = re.compile(r"\w+(?:\.(?!conftest|distutils|experimental|f2py|test)[a-z]\w*)?")
 
 
 class Refused(Exception):
@@ -63,10 +79,10 @@ class Refused(Exception):
 
 
 class ProcessExecutor:
-    """See `Executor`.
+    """See `Executor`. It keeps a zygote for each data set of late; `close` ends them.
 
     `threads` is what a job's native libraries may use; `time_limit` and `soft_time_limit` are this runner's
-    own limits in seconds, the smaller ones count.
+    own limits in seconds, the smaller ones count. `name` tells its control groups from those of other runners.
     """
 
     def __init__(
@@ -76,149 +92,124 @@ class ProcessExecutor:
         threads: int,
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
+        name: str = "runner",
     ) -> None:
-        self._blobs, self._scratch, self._threads = blobs, scratch, threads
+        self._blobs, self._threads = blobs, threads
         self._time_limit, self._soft_time_limit = time_limit, soft_time_limit
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._zygotes = Zygotes(scratch)
+        self._cgroups = Cgroups(name)
+        self._funerals: deque[Future[None]] = deque()
+        self._undertaker = ThreadPoolExecutor(_UNDERTAKERS, thread_name_prefix="undertaker")
+
+    def close(self) -> None:
+        self.settle()
+        self._undertaker.shutdown()
+        self._zygotes.close()
+        self._cgroups.close()
+
+    def settle(self, most: int = 0) -> None:
+        """Returns when nothing is left of the jobs that have ended, but for `most` of them."""
+        while len(self._funerals) > most:
+            with suppress(IndexError):  # another thread was faster
+                self._funerals.popleft().result()
 
     def run(self, order: Order, runner: str, watcher: sandbox.Watcher) -> Result:
-        log, measures, made = "", {}, {}
-        failure, message, stage = None, "", Stage.STARTED
+        job = _Job(order, runner, watcher)
         try:
-            with _temporary(self._scratch) as root:
-                folder = JobFolder(root)
-                limits = self._limits(order)
-                self._fill(folder, order, limits)
-                ending = sandbox.run(folder, limits, self._threads, watcher)
-                if ending.interrupt is not None:
-                    ended = Stopped if ending.interrupt is sandbox.Interrupt.STOP else HandedBack
-                    return ended(order.job, order.attempt, runner)
-                stage = ending.stage
-                log, measures = ending.log.replace(f"{folder.root}/", ""), _measures(ending.report)
-                if ending.report.get("kind") == FailureKind.DISK and _is_full(folder.root):
-                    raise Refused(FailureKind.ENVIRONMENT, "This runner's disk is full.")
-                _check_ending(ending, order)
-                made = self._results(folder, order, ending.report)
+            self._run(job)
         except Refused as refused:
-            failure, message = refused.kind, refused.message
+            job.failure, job.message = refused.kind, refused.message
+        except _Interrupted as interrupted:
+            return interrupted.result
         except BlobError as error:
             if self._blobs.stopping:
                 return HandedBack(order.job, order.attempt, runner)
-            failure, message = FailureKind.ENVIRONMENT, str(error)
-        except OSError as error:
-            failure, message = FailureKind.ENVIRONMENT, str(error)
+            job.failure, job.message = FailureKind.ENVIRONMENT, str(error)
+        except (OSError, ZygoteError) as error:
+            job.failure, job.message = FailureKind.ENVIRONMENT, str(error)
         except Exception as error:
             logger.exception("job %s", order.job)
-            failure, message = FailureKind.ENVIRONMENT, f"The runner failed: {error!r}"
-        return Outcome(
-            job=order.job,
-            attempt=order.attempt,
-            runner=runner,
-            failure=failure,
-            stage=stage,
-            message=clean(message),
-            log=log,
-            measures=measures,
-            **made,
-        )
+            job.failure, job.message = FailureKind.ENVIRONMENT, f"The runner failed: {error!r}"
+        return job.outcome()
+
+    def _run(self, job: "_Job") -> None:
+        limits = self._limits(job.order)
+        if isinstance(job.order, PrepareOrder):
+            self._prepare(job, job.order, limits)
+            return
+        with ExitStack() as after:
+            zygote = after.enter_context(self._zygote(job, job.order.data, limits))
+            self._fold(job, job.order, limits, zygote, after)
+            # Its processes are killed; that they and its folder go need not be waited for.
+            self._funerals.append(self._undertaker.submit(_close, after.pop_all()))
+        self.settle(_MOST_FUNERALS)
 
     def _limits(self, order: Order) -> Limits:
         wall = min(filter(None, (order.limits.wall, self._time_limit)))
         soft = min(filter(None, (order.limits.soft, self._soft_time_limit)), default=None)
         return replace(order.limits, wall=wall, soft=soft)
 
-    # --- before ----------------------------------------------------------------------------------
+    def _in_child(
+        self, job: "_Job", zygote: Zygote, folder: JobFolder, task: Task, limits: Limits, after: ExitStack
+    ) -> sandbox.Ending:
+        """Runs a task to its good end; raises `Refused` or `_Interrupted`. `after` is what is to follow."""
+        cgroup = after.enter_context(self._cgroups.one(limits))
+        run = sandbox.Run(zygote, folder.root, task, limits, job.watcher, cgroup)
+        after.callback(run.bury)
+        ending = run.supervise()
+        if ending.interrupt is not None:
+            raise job.interrupted(ending.interrupt)
+        if task.kind != LOAD:
+            job.stage, job.measures = ending.stage, _measures(ending.report)
+        job.log += ending.log.replace(f"{folder.root}/", "").replace(f"{zygote.folder}/", "")
+        if ending.report.get("kind") == FailureKind.DISK and _is_full(folder.root):
+            raise Refused(FailureKind.ENVIRONMENT, "This runner's disk is full.")
+        theirs = FailureKind.USER_ERROR if task.kind == JobKind.FOLD else FailureKind.DATA
+        _check_ending(ending, theirs, limits.memory)
+        return ending
 
-    def _fill(self, folder: JobFolder, order: Order, limits: Limits) -> None:
-        folder.make()
-        data = order.data
-        # A module may write beside its data while it prepares them, so it gets copies.
-        self._put_files(folder.data, data.files, copy=isinstance(order, PrepareOrder))
-        source = data.module or next(iter(data.files))
-        if isinstance(order, PrepareOrder):
+    # --- preparing a data set ------------------------------------------------------------------------
+
+    def _prepare(self, job: "_Job", order: PrepareOrder, limits: Limits) -> None:
+        zygote = self._zygotes.new(() if order.data.module else _TABULAR)
+        try:
+            zygote.wait_until_ready(job.go_on)
+            folder = _new_folder(zygote)
+            for path in (folder.data, folder.out):
+                path.mkdir()
+            self._put_files(folder.data, order.data.files, copy=True)
             task = Task(
                 kind=order.kind,
                 memory=limits.memory,
                 disk=limits.disk,
                 soft=limits.soft,
-                source=source,
-                custom=data.module is not None,
-                target_column=data.target_column,
+                threads=self._threads,
+                source=order.data.module or next(iter(order.data.files)),
+                custom=order.data.module is not None,
+                target_column=order.data.target_column,
                 held_out_test=order.held_out_test,
                 random_state=order.random_state,
             )
-        else:
-            self._put_files(folder.submission, order.submission, copy=True)
-            (folder.submission / "__init__.py").touch()
-            self._put_indices(folder, order)
-            task = Task(
-                kind=order.kind,
-                memory=limits.memory,
-                disk=limits.disk,
-                soft=limits.soft,
-                source=source,
-                custom=data.module is not None,
-                target_column=data.target_column,
-                elements=order.elements,
-                n_train=data.n_train,
-                n_test=data.n_test,
-            )
-        folder.write_task(task)
+            with ExitStack() as after:
+                ending = self._in_child(job, zygote, folder, task, limits, after)
+            job.made = self._prepared(folder, order.data, ending.report)
+        except ZygoteError as error:
+            raise job.explained(error) from error
+        finally:
+            zygote.end()
 
-    def _put_files(self, folder: Path, files: Mapping[str, str], copy: bool) -> None:
-        for name, sha256 in files.items():
-            path = folder / _safe(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            cached = self._blobs.path(sha256)
-            if copy:
-                shutil.copyfile(cached, path)
-            else:
-                path.symlink_to(cached)
-
-    def _put_indices(self, folder: JobFolder, order: FoldOrder) -> None:
-        data = order.data
-        for name, sha256 in (
-            ("train_is", order.train_is),
-            ("train_rows", data.train_rows),
-            ("test_rows", data.test_rows),
-        ):
-            if sha256 is not None:
-                indices = np.frombuffer(self._blobs.read(sha256), dtype="<i8")
-                folder.array(name).write_bytes(npy.dumps(indices))
-
-    # --- after -----------------------------------------------------------------------------------
-
-    def _results(self, folder: JobFolder, order: Order, report: Mapping[str, Any]) -> dict[str, Any]:
+    def _prepared(self, folder: JobFolder, data: Data, report: Mapping[str, Any]) -> dict[str, Any]:
         if any(path.is_symlink() for path in (folder.root, folder.data, folder.out)):
-            raise Refused(FailureKind.BAD_OUTPUT, "It put a link in the place of a folder of its job.")
-        if isinstance(order, FoldOrder):
-            return self._predictions(folder, order.data)
-        if order.data.module is None:
+            raise Refused(FailureKind.DATA, "It put a link in the place of a folder of its job.")
+        if data.module is None:
             rows = {name: _read_rows(folder.out / f"{name}.npy") for name in ("train_rows", "test_rows")}
             blobs = {name: self._blobs.put(array.astype("<i8").tobytes()) for name, array in rows.items()}
             counts = {"n_train": len(rows["train_rows"]), "n_test": len(rows["test_rows"])}
         else:
-            blobs = {
-                name: self._blobs.put_file(path) for name, path in self._new_files(folder.data, order.data)
-            }
-            counts = {name: int(report["counts"][name]) for name in ("n_train", "n_test")}
+            blobs = {name: self._blobs.put_file(path) for name, path in self._new_files(folder.data, data)}
+            counts = _counts(report)
         return {"blobs": blobs, "counts": counts}
-
-    def _predictions(self, folder: JobFolder, data: Data) -> dict[str, Any]:
-        arrays, array_blobs = {}, {}
-        for part, rows in (("train", data.n_train), ("test", data.n_test)):
-            assert rows is not None
-            try:
-                array = predictions.check(
-                    npy.loads(_read_regular(folder.out / f"{part}.npy")), rows, f"{part} part"
-                )
-            except (predictions.BadOutput, npy.NpyError) as error:
-                raise Refused(FailureKind.BAD_OUTPUT, str(error)) from error
-            if array.nbytes > _INLINE:
-                array_blobs[part] = self._blobs.put(npy.dumps(array))
-            else:
-                arrays[part] = array
-        return {"arrays": arrays, "array_blobs": array_blobs}
 
     def _new_files(self, folder: Path, data: Data) -> Iterator[tuple[str, Path]]:
         """The regular files that a preparation wrote or changed."""
@@ -229,18 +220,227 @@ class ProcessExecutor:
             if data.files.get(name) != self._blobs.hash_file(path):
                 yield name, path
 
+    # --- a data set in memory ------------------------------------------------------------------------
 
-@contextmanager
-def _temporary(scratch: Path) -> Iterator[Path]:
-    """A new folder that is gone afterwards, whatever a job has made in it."""
-    folder = tempfile.TemporaryDirectory(dir=scratch, ignore_cleanup_errors=True)
-    try:
-        yield Path(folder.name).resolve()
-    finally:
+    @contextmanager
+    def _zygote(self, job: "_Job", data: Data, limits: Limits) -> Iterator[Zygote]:
+        """A zygote that has this data set loaded."""
         try:
-            folder.cleanup()
-        except RecursionError:  # folders nested a thousand deep
-            subprocess.run(["/bin/rm", "-rf", "--", folder.name], check=False)
+            with self._zygotes.loaded(_key(data), lambda: self._load(job, data, limits), job.go_on) as zygote:
+                try:
+                    yield zygote
+                except ZygoteError:
+                    self._zygotes.drop(zygote)
+                    raise
+        except ZygoteError as error:
+            raise job.explained(error) from error
+
+    def _load(self, job: "_Job", data: Data, limits: Limits) -> Zygote:
+        """Starts a zygote; a child of it, the loader, reads the data, hands X to it and labels to this process."""
+        zygote = self._zygotes.new(() if data.module else _TABULAR)
+        try:
+            self._put_files(zygote.folder / "data", data.files, copy=False)
+            zygote.wait_until_ready(job.go_on)
+            source = data.module or next(iter(data.files))
+            folder = _new_folder(zygote)
+            task = Task(
+                kind=LOAD,
+                memory=limits.memory,
+                # What is loaded may be much larger than its files, and is bounded by memory.
+                disk=max(limits.disk, 2 * limits.memory),
+                threads=self._threads,
+                source=source,
+                custom=data.module is not None,
+                target_column=data.target_column,
+                arrays=self._arrays(train_rows=data.train_rows, test_rows=data.test_rows),
+            )
+            limits = replace(limits, disk=task.disk)
+            with ExitStack() as after:
+                ending = self._in_child(job, zygote, folder, task, limits, after)
+            _check_counts(_counts(ending.report), data)
+            if data.module is None:
+                zygote.labels = labels.loads(_read_regular(folder.home / "labels"))
+            readable = [str(_safe(name)) for name in ending.report.get("readable", ())]
+            zygote.load(
+                job.go_on,
+                limits.wall,
+                module=data.module,
+                readable=[source, *readable] if data.module else [],
+                prepared=str(folder.home / "prepared"),
+            )
+            remove(folder.root)
+        except ModuleFailed as error:
+            zygote.end()
+            raise Refused(FailureKind.DATA, str(error)) from error
+        except BaseException:
+            zygote.end()
+            raise
+        return zygote
+
+    # --- a fold --------------------------------------------------------------------------------------
+
+    def _fold(self, job: "_Job", order: FoldOrder, limits: Limits, zygote: Zygote, after: ExitStack) -> None:
+        for sha256, content in order.enclosed.items():
+            self._blobs.keep(sha256, b64decode(content))
+        folder = _new_folder(zygote)
+        after.callback(remove, folder.root)
+        folder.submission.mkdir()
+        self._put_files(folder.submission, order.submission, copy=True)
+        (folder.submission / "__init__.py").touch()
+        zygote.import_modules(_wanted(folder.submission))
+        arrays = self._arrays(train_is=order.train_is)
+        if zygote.labels is not None:
+            # Of the rows to train on; no other label ever enters the child.
+            arrays["y"] = labels.dumps(zygote.labels[np.frombuffer(arrays["train_is"], dtype="<i8")])
+        task = Task(
+            kind=order.kind,
+            memory=limits.memory,
+            disk=limits.disk,
+            soft=limits.soft,
+            threads=self._threads,
+            seed=_seed(order),
+            custom=order.data.module is not None,
+            elements=order.elements,
+            arrays=arrays,
+        )
+        ending = self._in_child(job, zygote, folder, task, limits, after)
+        job.made = self._predictions(job, order, ending.predictions)
+
+    def _put_files(self, folder: Path, files: Mapping[str, str], copy: bool) -> None:
+        """Files by name and hash: copies where they may be changed, otherwise the cache's own where possible."""
+        for name, sha256 in files.items():
+            path = folder / _safe(name)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            cached = self._blobs.path(sha256)
+            if not copy:
+                with suppress(OSError):  # on another disk
+                    path.hardlink_to(cached)
+                    continue
+            shutil.copyfile(cached, path)
+
+    def _arrays(self, **blobs: str | None) -> dict[str, bytes]:
+        """Index arrays, of the blobs that are named."""
+        return {name: self._blobs.read(sha256) for name, sha256 in blobs.items() if sha256 is not None}
+
+    def _predictions(self, job: "_Job", order: FoldOrder, given: Mapping[str, bytes]) -> dict[str, Any]:
+        arrays, array_blobs = {}, {}
+        for part, rows in (("train", order.data.n_train), ("test", order.data.n_test)):
+            assert rows is not None
+            if part not in given:
+                raise Refused(FailureKind.BAD_OUTPUT, f"It gave no predictions of the {part} part.")
+            try:
+                array = predictions.check(npy.loads(given[part]), rows, f"{part} part")
+            except (predictions.BadOutput, npy.NpyError) as error:
+                raise Refused(FailureKind.BAD_OUTPUT, str(error)) from error
+            if order.data.module is None and "classifier" in order.elements:
+                job.log += _note_on_probabilities(array, part)
+            if array.nbytes > _INLINE:
+                array_blobs[part] = self._blobs.put(npy.dumps(array))
+            else:
+                arrays[part] = array
+        return {"arrays": arrays, "array_blobs": array_blobs}
+
+
+@dataclass
+class _Job:
+    """One order on its way to an outcome."""
+
+    order: Order
+    runner: str
+    watcher: sandbox.Watcher
+    failure: FailureKind | None = None
+    message: str = ""
+    stage: Stage = Stage.STARTED
+    log: str = ""
+    measures: dict[str, float] = field(default_factory=dict)
+    made: dict[str, Any] = field(default_factory=dict)
+    interrupt: sandbox.Interrupt | None = None
+
+    def go_on(self) -> bool:
+        """Whether to go on waiting for what the job needs."""
+        self.interrupt = self.interrupt or self.watcher.tick()
+        return self.interrupt is None
+
+    def explained(self, error: ZygoteError) -> Exception:
+        """Why a zygote could not do its work: perhaps nobody waited for it."""
+        return error if self.interrupt is None else self.interrupted(self.interrupt)
+
+    def interrupted(self, interrupt: sandbox.Interrupt) -> "_Interrupted":
+        ended = Stopped if interrupt is sandbox.Interrupt.STOP else HandedBack
+        return _Interrupted(ended(self.order.job, self.order.attempt, self.runner))
+
+    def outcome(self) -> Outcome:
+        return Outcome(
+            job=self.order.job,
+            attempt=self.order.attempt,
+            runner=self.runner,
+            failure=self.failure,
+            stage=self.stage,
+            message=clean(self.message),
+            log=self.log,
+            measures=self.measures,
+            **(self.made if self.failure is None else {}),
+        )
+
+
+class _Interrupted(Exception):
+    """The job has ended without an outcome."""
+
+    def __init__(self, result: Stopped | HandedBack) -> None:
+        super().__init__(result)
+        self.result = result
+
+
+def _close(after: ExitStack) -> None:
+    try:
+        after.close()
+    except Exception:
+        logger.exception("what a job has left could not be removed")
+
+
+def _new_folder(zygote: Zygote) -> JobFolder:
+    folder = JobFolder(Path(tempfile.mkdtemp(dir=zygote.folder / "jobs")))
+    folder.home.mkdir()
+    return folder
+
+
+def _key(data: Data) -> str:
+    """Names a data set by all that its zygote depends on."""
+    return json.dumps(
+        [sorted(data.files.items()), data.target_column, data.module, data.train_rows, data.test_rows]
+    )
+
+
+def _seed(order: FoldOrder) -> int:
+    """The same for the same submission on the same fold, wherever and whenever it runs."""
+    named = json.dumps([sorted(order.submission.items()), order.train_is]).encode()
+    return int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
+
+
+def _wanted(submission: Path) -> set[str]:
+    """Modules of the scientific stack that a submission's files name, to be imported once for all folds.
+
+    Found by looking at the text: nothing of a submission is parsed or executed here.
+    """
+    wanted = set()
+    for path in submission.glob("*.py"):
+        for module, names in _IMPORT.findall(path.read_text(errors="replace")):
+            wanted |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))}
+    return {match.group() for name in wanted if (match := _IMPORTABLE.match(name))}
+
+
+def _counts(report: Mapping[str, Any]) -> dict[str, int]:
+    return {name: int(report["counts"][name]) for name in ("n_train", "n_test")}
+
+
+def _check_counts(counts: Mapping[str, int], data: Data) -> None:
+    n_train, n_test = counts["n_train"], counts["n_test"]
+    if (n_train, n_test) != (data.n_train, data.n_test):
+        raise Refused(
+            FailureKind.DATA,
+            f"The data have {n_train} train and {n_test} test rows now; "
+            f"there were other numbers when they were prepared: {data.n_train} and {data.n_test}.",
+        )
 
 
 def _safe(name: str) -> PurePosixPath:
@@ -251,31 +451,37 @@ def _safe(name: str) -> PurePosixPath:
     return path
 
 
-def _check_ending(ending: sandbox.Ending, order: Order) -> None:
-    """Raises `Refused` unless the child says that it is done, and ended well."""
-    # Nobody's submission takes part in a preparation.
-    theirs = FailureKind.USER_ERROR if isinstance(order, FoldOrder) else FailureKind.DATA
+def _note_on_probabilities(array: NDArray[np.float64], part: str) -> str:
+    """A line for the log about probabilities that don't sum to one: they are accepted as they are."""
+    if array.ndim != 2 or not (number := int((abs(array.sum(axis=1) - 1) > _PRECISION).sum())):
+        return ""
+    return f"The probabilities of the {part} part don't sum to one in {number} of {len(array)} rows.\n"
+
+
+def _check_ending(ending: sandbox.Ending, theirs: FailureKind, memory: int) -> None:
+    """Raises `Refused` unless the child says that it is done, and was not stopped before. `theirs` is whose
+    failure it is if nothing else explains it."""
     if ending.stopped is not None:
         raise Refused(ending.stopped, ending.why)
     report, code = ending.report, ending.exit_code
+    if report.get("event") == "done":
+        return  # how its process ended then is nobody's concern
     if report.get("event") == "failed":
         kind = str(report.get("kind"))
         known = {
-            *(FailureKind.USER_ERROR, FailureKind.BAD_OUTPUT, FailureKind.TIMEOUT),
-            *(FailureKind.MEMORY, FailureKind.DISK, FailureKind.DATA),
+            *(FailureKind.BAD_OUTPUT, FailureKind.TIMEOUT, FailureKind.MEMORY, FailureKind.DISK),
+            theirs,
         }
         raise Refused(
             FailureKind(kind) if kind in known else theirs, str(report.get("message", ""))[-_LONGEST:]
         )
     if code is None:
-        raise Refused(FailureKind.ENVIRONMENT, "The process that watches over its processes was killed.")
+        raise Refused(FailureKind.ENVIRONMENT, "The process that holds the data was killed.")
+    if not ending.started and not ending.memory_kill:
+        raise Refused(FailureKind.ENVIRONMENT, f"Its process did not start (exit code {code}): see the log.")
     if code < 0:
-        raise _killed(sandbox.signal_name(code), ending.peak, order.limits.memory)
-    if report.get("event") != "done" or code != 0:
-        raise Refused(
-            theirs,
-            f"Its process ended itself before it was done (exit code {code}): see the log.",
-        )
+        raise _killed(ending, code, memory)
+    raise Refused(theirs, f"Its process ended itself before it was done (exit code {code}): see the log.")
 
 
 def _is_full(folder: Path) -> bool:
@@ -283,13 +489,16 @@ def _is_full(folder: Path) -> bool:
     return shutil.disk_usage(folder).free < _FULL
 
 
-def _killed(signal_name: str, peak: int, limit: int) -> Refused:
+def _killed(ending: sandbox.Ending, code: int, limit: int) -> Refused:
     """Whose failure a signal is. The kernel kills who uses too much memory, with SIGKILL like anybody else."""
-    text = f"Its process was ended by {signal_name}, at a peak of {peak >> 20} MiB of memory."
-    if signal_name != "SIGKILL":
+    name = sandbox.signal_name(code)
+    text = f"Its process was ended by {name}, at a peak of {ending.peak >> 20} MiB of memory."
+    if name == "SIGSYS":
+        return Refused(FailureKind.KILLED, f"{text} It sent SIGKILL to itself or to all its processes.")
+    if name != "SIGKILL":
         return Refused(FailureKind.KILLED, text)
-    if peak > _NEAR * min(limit, psutil.virtual_memory().total):
-        return Refused(FailureKind.MEMORY, f"{text} Its limit is {limit >> 20} MiB.")
+    if ending.memory_kill or ending.peak > _NEAR * min(limit, psutil.virtual_memory().total):
+        return Refused(FailureKind.MEMORY, f"{text[:-1]}: its limit is {limit >> 20} MiB.")
     return Refused(FailureKind.ENVIRONMENT, f"{text} It was killed from outside.")
 
 
@@ -300,7 +509,7 @@ def _measures(report: Mapping[str, Any]) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in given.items()
-        if name in _MEASURES and isinstance(value, int | float) and 0 <= value < 1e15
+        if name in MEASURES and isinstance(value, int | float) and 0 <= value < 1e15
     }
 
 

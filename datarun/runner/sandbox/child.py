@@ -1,19 +1,28 @@
 """The only process that imports a submission. Says how far it has come, line by line, on a pipe.
 
-It holds no credentials, and what it says or writes is not believed: the supervisor checks and limits it.
+It holds no credentials and no labels but those to train on; what it says or writes is not believed: the
+supervisor checks and limits it. Forked from a zygote that has X already; or, to load a data set for one or to
+prepare it, to run the organiser's code alone.
 """
 
+import contextlib
 import errno
 import json
 import os
+import pickle
+import random
 import resource
 import signal
 import sys
+import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
+
+import numpy as np
 
 from datarun.contract import npy
 from datarun.contract.failures import FailureKind
@@ -21,12 +30,23 @@ from datarun.contract.states import JobKind, Stage
 from datarun.runner import predictions
 from datarun.runner.workflows import Workflow
 
-from . import tracebacks
-from .folder import MAX_RSS_UNIT, PACKAGE, JobFolder, Task
+from . import labels, lockdown, tracebacks
+from .task import LOAD, MAX_RSS_UNIT, PACKAGE, JobFolder, Task
 
 Result = TypeVar("Result")
 
 _DISK_FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
+_READABLE = "READABLE_BY_SUBMISSIONS"
+
+
+@dataclass
+class Warm:
+    """What a zygote has for its children: where the raw data lie, what of them may be read, and what was loaded."""
+
+    data: Path
+    readable: Sequence[Path] = ()
+    module: Any = None
+    prepared: Any = None
 
 
 class Failed(Exception):
@@ -38,25 +58,43 @@ class Failed(Exception):
 
 
 class Child:
-    """Runs the task in `folder`; reports to the file descriptor `status`."""
+    """Runs one task in the folder `job`, on what its zygote has; reports to the descriptor `status`."""
 
-    def __init__(self, folder: JobFolder, status: int) -> None:
-        self._folder, self._status = folder, status
+    def __init__(self, job: Path, zygote: Warm, status: int) -> None:
+        self._folder, self._zygote, self._status = JobFolder(job), zygote, status
+        self._places = (self._folder.submission, zygote.data, self._folder.data, self._folder.root)
         self._measures: dict[str, float] = {}
-        self._soft_over = False
+        self._soft_over, self._process = False, os.getpid()
 
     def main(self, task: Task) -> None:
-        self._set_soft_limit(task.soft)
+        self._settle_in(task)
+        self._say(event="started")
         try:
-            counts = self._prepare(task) if task.kind == JobKind.PREPARE else self._run_fold(task)
+            counts = {JobKind.PREPARE: self._prepare, JobKind.FOLD: self._run_fold, LOAD: self._load}[
+                task.kind
+            ](task)
         except Failed as failure:
             self._say(event="failed", kind=failure.kind, message=failure.message, measures=self._measures)
-        except Exception as error:
-            # Our own, or of a submission that broke what we need: only the log can tell.
-            sys.stderr.write(tracebacks.describe(error, self._folder) + "\n")
-            raise
         else:
-            self._say(event="done", counts=counts, measures=self._measures)
+            # What it has printed must have left this process before it is said to be done.
+            with contextlib.suppress(Exception):
+                sys.stdout.flush()
+                sys.stderr.flush()
+            self._say(event="done", measures=self._measures, **counts)
+
+    def _settle_in(self, task: Task) -> None:
+        folder = self._folder
+        os.environ.update(HOME=str(folder.home), TMPDIR=str(folder.home), JOBLIB_TEMP_FOLDER=str(folder.home))
+        tempfile.tempdir = None  # found anew, below the new home
+        os.chdir(folder.home)
+        writable = [folder.home] if task.kind != JobKind.PREPARE else [folder.home, folder.data, folder.out]
+        readable = [folder.root, *self._zygote.readable]
+        os.utime = _leave_times(os.utime)
+        lockdown.lock_child(writable, readable, task.memory + _mapped(), task.disk)
+        _use_threads(task.threads)
+        random.seed(task.seed)
+        np.random.seed(task.seed % (1 << 32))  # the generator that submissions use
+        self._set_soft_limit(task.soft)
 
     def _set_soft_limit(self, seconds: float | None) -> None:
         """After this time the job's main thread gets an exception, which it may catch to finish in time."""
@@ -80,11 +118,18 @@ class Child:
         return otherwise
 
     def _say(self, **report: Any) -> None:
-        os.write(self._status, json.dumps(report).encode() + b"\n")
+        if os.getpid() != self._process:
+            os._exit(1)  # a submission has forked, and its copy came back here: it has nothing to say
+        self._write(json.dumps(report).encode() + b"\n")
 
-    # --- preparing a data set ------------------------------------------------------------------
+    def _write(self, content: bytes) -> None:
+        left = memoryview(content)
+        while left:
+            left = left[os.write(self._status, left) :]
 
-    def _prepare(self, task: Task) -> dict[str, int]:
+    # --- preparing and loading a data set --------------------------------------------------------
+
+    def _prepare(self, task: Task) -> dict[str, Any]:
         source = self._folder.data / task.source
         if task.custom:
             n_train, n_test = self._organisers(lambda: _prepare_custom(source))
@@ -93,7 +138,38 @@ class Child:
             for name, rows in (("train_rows", train), ("test_rows", test)):
                 (self._folder.out / f"{name}.npy").write_bytes(npy.dumps(rows))
             n_train, n_test = len(train), len(test)
-        return {"n_train": n_train, "n_test": n_test}
+        return {"counts": {"n_train": n_train, "n_test": n_test}}
+
+    def _load(self, task: Task) -> dict[str, Any]:
+        """X, and what else a fold needs of the data, goes into home/prepared for the zygote; labels of a csv into
+        home/labels, for nobody but the supervisor."""
+        data = self._zygote.data
+        source = data / task.source
+        readable: list[str] = []
+        if task.custom:
+            from datarun.runner.workflows import custom
+
+            def load() -> Any:
+                module = custom.import_custom(source)
+                readable.extend(getattr(module, _READABLE, ()))
+                return custom.load(module, data)
+
+            prepared = self._organisers(load)
+            n_train, n_test = len(prepared[1]), prepared[3]
+        else:
+            from datarun.runner.workflows import tabular
+
+            rows = (task.indices("train_rows"), task.indices("test_rows"))
+            *prepared, y_train = self._organisers(lambda: tabular.load(source, task.target_column, *rows))
+            (self._folder.home / "labels").write_bytes(labels.dumps(y_train))
+            n_train, n_test = map(len, rows)
+
+        def hand_over() -> None:
+            with (self._folder.home / "prepared").open("wb") as file:
+                pickle.dump(prepared, file, protocol=pickle.HIGHEST_PROTOCOL)
+
+        self._organisers(hand_over)
+        return {"counts": {"n_train": n_train, "n_test": n_test}, "readable": readable}
 
     def _organisers(self, call: Callable[[], Result]) -> Result:
         """What `call` returns; what it raises is the organiser's to mend."""
@@ -101,14 +177,14 @@ class Child:
             return call()
         except (Exception, SystemExit) as error:
             kind = self._kind_of(error, otherwise=FailureKind.DATA)
-            raise Failed(kind, tracebacks.describe(error, self._folder)) from error
+            raise Failed(kind, tracebacks.describe(error, self._places)) from error
 
     # --- a fold --------------------------------------------------------------------------------
 
-    def _run_fold(self, task: Task) -> dict[str, int]:
-        workflow = self._organisers(lambda: self._load(task))
+    def _run_fold(self, task: Task) -> dict[str, Any]:
+        workflow = self._workflow(task)
         sys.path.insert(0, str(self._folder.root))  # the submission is a package there
-        train_is = npy.loads(self._folder.array("train_is").read_bytes())
+        train_is = task.indices("train_is")
         model = self._submitters("train", lambda: workflow.train(train_is))
         self._say(event="stage", stage=Stage.TRAINED)
         self._predict("validation", "train", workflow.n_train, lambda: workflow.predict_train(model))
@@ -116,22 +192,14 @@ class Child:
         self._predict("test", "test", workflow.n_test, lambda: workflow.predict_test(model))
         return {}
 
-    def _load(self, task: Task) -> Workflow:
-        source = self._folder.data / task.source
-        workflow = _custom(source) if task.custom else self._tabular(source, task)
-        workflow.load()
-        if (workflow.n_train, workflow.n_test) != (task.n_train, task.n_test):
-            raise ValueError(
-                f"The data have {workflow.n_train} train and {workflow.n_test} test rows now; "
-                f"there were other numbers when they were prepared: {task.n_train} and {task.n_test}."
-            )
-        return workflow
+    def _workflow(self, task: Task) -> Workflow:
+        if task.custom:
+            from datarun.runner.workflows.custom import CustomWorkflow
 
-    def _tabular(self, source: Path, task: Task) -> Workflow:
+            return CustomWorkflow(PACKAGE, self._zygote.module, *self._zygote.prepared)
         from datarun.runner.workflows.tabular import TabularWorkflow
 
-        train, test = (npy.loads(self._folder.array(n).read_bytes()) for n in ("train_rows", "test_rows"))
-        return TabularWorkflow(source, task.target_column, (train, test), task.elements, PACKAGE)
+        return TabularWorkflow(PACKAGE, task.elements, labels.loads(task.arrays["y"]), *self._zygote.prepared)
 
     def _predict(self, stage: str, part: str, rows: int, call: Callable[[], Any]) -> None:
         values = self._submitters(stage, call)
@@ -139,13 +207,9 @@ class Child:
             array = predictions.check(values, rows, f"{part} part")
         except predictions.BadOutput as error:
             raise Failed(FailureKind.BAD_OUTPUT, str(error)) from error
-        try:
-            (self._folder.out / f"{part}.npy").write_bytes(npy.dumps(array))
-        except OSError as error:
-            kind = self._kind_of(error, otherwise=FailureKind.USER_ERROR)
-            raise Failed(
-                kind, f"The predictions of the {part} part can't be written: {error.strerror}."
-            ) from error
+        content = npy.dumps(array)
+        self._say(event="predictions", part=part, size=len(content))
+        self._write(content)
 
     def _submitters(self, stage: str, call: Callable[[], Result]) -> Result:
         """What `call` returns, measured; what it raises is the submission's."""
@@ -154,7 +218,7 @@ class Child:
             return call()
         except BaseException as error:  # SystemExit too: all of it is the submission's doing
             kind = self._kind_of(error, otherwise=FailureKind.USER_ERROR)
-            raise Failed(kind, tracebacks.describe(error, self._folder)) from error
+            raise Failed(kind, tracebacks.describe(error, self._places)) from error
         finally:
             self._measures[f"{stage}_time"] = time.perf_counter() - start
             if stage != "validation":
@@ -176,10 +240,34 @@ def _prepare_custom(source: Path) -> tuple[int, int]:
     return prepare_custom(source)
 
 
-def _custom(source: Path) -> Workflow:
-    from datarun.runner.workflows.custom import CustomWorkflow
+def _leave_times(utime: Callable[..., None]) -> Callable[..., None]:
+    """Nobody may change a file's times, which much harmless code does after copying one."""
 
-    return CustomWorkflow(source, PACKAGE)
+    def tolerant(path: Any, *args: Any, **kwargs: Any) -> None:
+        try:
+            utime(path, *args, **kwargs)
+        except PermissionError:
+            os.stat(path)  # noqa: PTH116  # raises if it is not there; may be a descriptor
+
+    return tolerant
+
+
+def _use_threads(number: int) -> None:
+    """Native libraries were loaded for one thread, so that none was running when this process was forked."""
+    if number > 1:
+        from threadpoolctl import threadpool_limits
+
+        for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
+            os.environ[name] = str(number)
+        threadpool_limits(number)
+
+
+def _mapped() -> int:
+    """Bytes of private memory that came with the zygote."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+        return pages * resource.getpagesize()
+    return 0
 
 
 def _cpu_seconds() -> float:

@@ -2,30 +2,29 @@
 
 import importlib
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from .folder import JobFolder
-
-_OURS = str(Path(__file__).resolve().parent.parent)
+_OURS = str(Path(__file__).absolute().parent.parent)
 _IMPORTING = ("<frozen importlib", str(Path(importlib.__file__).parent))
 _LONGEST = 64 * 1024
 
 
-def describe(error: BaseException, folder: JobFolder) -> str:
+def describe(error: BaseException, places: Sequence[Path]) -> str:
     """The traceback of `error` and of what led to it, each from the submission's or the organiser's file on.
 
-    An error of our own is a sentence that needs no traceback.
+    `places` are the folders that these files are in: whose frames matter most comes first. An error of our own
+    is a sentence that needs no traceback.
     """
     if type(error).__module__.startswith("datarun."):
         return str(error)
     described = traceback.TracebackException.from_exception(error)
     for part in _chain(described):
         # A syntax error names its own file: the frames above it only tell who imported that.
-        named = str(getattr(part, "filename", "")).startswith(f"{folder.root}/")
-        part.stack = traceback.StackSummary() if named else _from_job_on(part.stack, folder)
+        named = any(str(getattr(part, "filename", "")).startswith(f"{place}/") for place in places)
+        part.stack = traceback.StackSummary() if named else _from_place_on(part.stack, places)
     text = "".join(described.format())
-    for place in (folder.submission, folder.data, folder.root):
+    for place in places:
         text = text.replace(f"{place}/", "")
     return text[-_LONGEST:].strip()
 
@@ -36,10 +35,10 @@ def _chain(described: traceback.TracebackException | None) -> Iterator[traceback
         described = described.__cause__ or described.__context__
 
 
-def _from_job_on(stack: traceback.StackSummary, folder: JobFolder) -> traceback.StackSummary:
-    frames = [frame for frame in stack if not frame.filename.startswith(_IMPORTING)]
-    for place in (folder.submission, folder.root):
+def _from_place_on(stack: traceback.StackSummary, places: Sequence[Path]) -> traceback.StackSummary:
+    frames = [frame for frame in stack if not frame.filename.startswith((*_IMPORTING, _OURS))]
+    for place in places:
         for number, frame in enumerate(frames):
             if frame.filename.startswith(f"{place}/"):
                 return traceback.StackSummary.from_list(frames[number:])
-    return traceback.StackSummary.from_list([f for f in frames if not f.filename.startswith(_OURS)])
+    return traceback.StackSummary.from_list(frames)

@@ -9,9 +9,7 @@ from numpy.typing import NDArray
 class Workflow(Protocol):
     """A data set's two parts, and how a submission is trained and tested on them."""
 
-    def load(self) -> None:
-        """Reads the data; sets `n_train` and `n_test`, the rows of the train and the test part."""
-
+    #: Rows of the train and of the test part.
     n_train: int
     n_test: int
 

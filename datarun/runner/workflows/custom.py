@@ -40,18 +40,22 @@ def prepare_custom(module: Path) -> tuple[int, int]:
     return len(y_train), len(y_test)
 
 
+def load(module: ModuleType, folder: Path) -> tuple[Any, Any, Any, int]:
+    """X and y of the train part, X of the test part and how many rows that has."""
+    X_train, y_train = module.get_train_data(str(folder))
+    X_test, y_test = module.get_test_data(str(folder))
+    return X_train, y_train, X_test, len(y_test)
+
+
 class CustomWorkflow:
     """See `Workflow`. X may be anything that the module's own functions understand."""
 
-    def __init__(self, module: Path, package: str) -> None:
-        self._path, self._package = module, package
-
-    def load(self) -> None:
-        self._module = import_custom(self._path)
-        folder = str(self._path.parent)
-        self._X_train, self._y_train = self._module.get_train_data(folder)
-        self._X_test, y_test = self._module.get_test_data(folder)
-        self.n_train, self.n_test = len(self._y_train), len(y_test)
+    def __init__(
+        self, package: str, module: ModuleType, X_train: Any, y_train: Any, X_test: Any, n_test: int
+    ) -> None:
+        self._module, self._package = module, package
+        self._X_train, self._y_train, self._X_test = X_train, y_train, X_test
+        self.n_train, self.n_test = len(y_train), n_test
 
     def train(self, train_is: NDArray[np.int64]) -> Any:
         return self._module.train_submission(self._package, self._X_train, self._y_train, train_is)

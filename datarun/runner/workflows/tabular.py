@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from sklearn.model_selection import StratifiedShuffleSplit
 
 from datarun.contract.elements import ELEMENT_CLASSES
 
@@ -26,32 +25,35 @@ def make(element: str, package: str) -> Any:
     return getattr(module, name)()
 
 
+def load(
+    csv: Path, target_column: str, train_rows: NDArray[np.int64], test_rows: NDArray[np.int64]
+) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[Any]]:
+    """X of the train part and of the test part, and y of the train part."""
+    table = pd.read_csv(csv)
+    y = np.array(table.pop(target_column))
+    X_train, X_test = (table.iloc[rows].reset_index(drop=True) for rows in (train_rows, test_rows))
+    return X_train, X_test, y[train_rows]
+
+
 class TabularWorkflow:
     """See `Workflow`. Without a feature extractor X goes to the predictor as ``np.array``."""
 
     def __init__(
         self,
-        csv: Path,
-        target_column: str,
-        rows: tuple[NDArray[np.int64], NDArray[np.int64]],
-        elements: Sequence[str],
         package: str,
+        elements: Sequence[str],
+        y: NDArray[Any],
+        X_train: pd.DataFrame,
+        X_test: pd.DataFrame,
     ) -> None:
-        self._csv, self._target_column, self._rows = csv, target_column, rows
+        """`y` has the labels of the rows to train on, in their order, and of no others."""
+        self._X_train, self._X_test, self._y = X_train, X_test, y
         self._elements, self._package = elements, package
-        self.n_train, self.n_test = (len(part) for part in rows)
-
-    def load(self) -> None:
-        table = pd.read_csv(self._csv)
-        y = np.array(table.pop(self._target_column))
-        train, test = self._rows
-        self._X_train = table.iloc[train].reset_index(drop=True)
-        self._X_test = table.iloc[test].reset_index(drop=True)
-        self._y_train = y[train]
+        self.n_train, self.n_test = len(X_train), len(X_test)
 
     def train(self, train_is: NDArray[np.int64]) -> dict[str, Any]:
         model: dict[str, Any] = {}
-        X, y = self._X_train.iloc[train_is], self._y_train[train_is]
+        X, y = self._X_train.iloc[train_is], self._y
         if "feature_extractor" in self._elements:
             model["feature_extractor"] = make("feature_extractor", self._package)
             model["feature_extractor"].fit(X, y)
@@ -68,6 +70,8 @@ class TabularWorkflow:
 
     def _train_calibrated(self, model: dict[str, Any], features: Any, y: NDArray[Any]) -> None:
         """The classifier on 90 % of the rows, the calibrator on its probabilities for the other 10 %."""
+        from sklearn.model_selection import StratifiedShuffleSplit  # which few folds need, and takes a second
+
         cut = StratifiedShuffleSplit(n_splits=1, test_size=0.1, random_state=57)
         ((fit_is, calibrate_is),) = cut.split(features, y)
         model["classifier"] = make("classifier", self._package)

@@ -1,0 +1,10 @@
+"""Never ends being imported."""
+
+from .right import Right
+
+while True:
+    pass
+
+
+class Classifier(Right):
+    pass

@@ -1,0 +1,9 @@
+"""Predicts 10 GB."""
+
+import numpy as np
+
+from .right import Right
+
+class Classifier(Right):
+    def predict_proba(self, X):
+        return np.zeros((len(X), 10 << 30 >> 6))

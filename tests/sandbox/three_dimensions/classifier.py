@@ -1,0 +1,9 @@
+"""Predicts a block."""
+
+import numpy as np
+
+from .right import Right
+
+class Classifier(Right):
+    def predict_proba(self, X):
+        return np.zeros((len(X), 2, 2))
