@@ -18,8 +18,8 @@ from datarun.contract import queues, wire
 
 from .confirms import Confirms
 
-#: Seconds between AMQP heartbeats: a dead link is noticed after two.
-HEARTBEAT = 5
+#: Seconds between AMQP heartbeats: a dead link, or a process that hangs, is noticed after two or three.
+HEARTBEAT = 4
 #: Seconds for the broker to take a batch of messages.
 PATIENCE = 10
 # From RabbitMQ 4 on, a message that came back 20 times would be dropped unless the queue says otherwise.

@@ -17,7 +17,7 @@ from kombu import Connection, Message
 from datarun import logs
 from datarun.broker import connection as broker
 from datarun.contract import messages, queues, wire
-from datarun.contract.messages import Claim, Order, Outcome, Result, StageReached
+from datarun.contract.messages import Claim, HandedBack, Order, Outcome, Result, StageReached
 
 from .events import EventSender
 from .executors import Executor
@@ -52,6 +52,11 @@ class TakenOrders:
             if len(self._orders) > self._MOST:
                 del self._orders[next(iter(self._orders))]
             return True
+
+    def remove(self, job: str, attempt: int) -> None:
+        """Forgets the order: it comes again."""
+        with self._lock:
+            self._orders.pop((job, attempt), None)
 
 
 class Slot:
@@ -152,12 +157,23 @@ class Slot:
         order = self._read(connection, message)
         if order is None or self._leave_to_others(order, message):
             return
-        claim = Claim(order.job, order.attempt, self._runner)
-        broker.publish(connection, queues.RESULTS, wire.encode(claim))
-        message.ack()
         if not self._taken.add(order.job, order.attempt):
-            return  # delivered again, because an acknowledgement was lost
+            message.ack()  # delivered again, because an acknowledgement was lost
+            return
+        self._claim(connection, order, message)
         self._undelivered = self._run(order)
+
+    def _claim(self, connection: Connection, order: Order, message: Message) -> None:
+        """Makes the order this runner's. If that fails nobody knows whether the claim holds: then it is given back."""
+        try:
+            broker.publish(
+                connection, queues.RESULTS, wire.encode(Claim(order.job, order.attempt, self._runner))
+            )
+            message.ack()
+        except BaseException:
+            self._taken.remove(order.job, order.attempt)
+            self._undelivered = HandedBack(order.job, order.attempt, self._runner)
+            raise
 
     def _read(self, connection: Connection, message: Message) -> Order | None:
         body = broker.body_of(message)

@@ -81,6 +81,8 @@ class Machine:
         _run("ip", "route", "replace", self._own(end), "dev", self._cable(end), "src", address(end))
 
     def close(self) -> None:
+        for end in _PREFIX:
+            _run("ip", "link", "delete", "dev", self._cable(end))
         self._holder.kill()
         self._holder.wait()
 

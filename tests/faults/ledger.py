@@ -53,7 +53,8 @@ _CENSUS = f"""
 _ENDS = f"""
     SELECT fold.databoard_sf_id, state, failure, message, runner,
         (SELECT coalesce(json_agg(json_build_array(runner, message) ORDER BY number), '[]')
-         FROM runapp_attempt AS earlier WHERE earlier.job_id = job.id)
+         FROM runapp_attempt AS earlier WHERE earlier.job_id = job.id AND outcome <> 'handed back'),
+        (SELECT count(*) FROM runapp_attempt AS earlier WHERE earlier.job_id = job.id AND outcome = 'handed back')
     {_JOBS}
 """
 _OUTLIVE = f"""
@@ -80,13 +81,18 @@ _TWICE = """
 
 @dataclass(frozen=True)
 class End:
-    """How a fold's job stands. `lost` has the runner, or "", and the reason of each attempt before the last one."""
+    """How a fold's job stands.
+
+    `lost` has the runner, or "", and the reason of each attempt before the last one, except those that a runner gave
+    back: these cost nothing and are counted in `handed_back`.
+    """
 
     state: str
     failure: str
     message: str
     runner: str
     lost: list[tuple[str, str]]
+    handed_back: int
 
 
 class Ledger:
@@ -202,8 +208,8 @@ class Ledger:
         """How each fold's job stands; a fold that is not there any more is missing."""
         rows = self.ask(_ENDS, list(folds))
         return {
-            id: End(state, failure, message, runner, [(name, why) for name, why in lost])
-            for id, state, failure, message, runner, lost in rows
+            id: End(state, failure, message, runner, [(name, why) for name, why in lost], handed_back)
+            for id, state, failure, message, runner, lost, handed_back in rows
         }
 
     def counted_twice(self, folds: Collection[int]) -> set[int]:

@@ -19,8 +19,7 @@ from .isolation import Disk, Machine
 from .ledger import Ledger, wait_for
 from .workload import Client
 
-#: Of each runner.
-SLOTS = 2
+_SLOTS = 2
 _DISK = 64 << 20  # bytes
 _READY = 60.0  # seconds until all processes serve
 _BROKER_PORT = 5672  # on the switch
@@ -143,7 +142,7 @@ class Stack(Platform):
             "-Q",
             ",".join(queues.ORDER_QUEUES),
             "-c",
-            str(SLOTS),
+            str(_SLOTS),
         )
         self.start(name, *prefix, *python, "-m", "celery", "-A", "datarun", "worker", *options, **environment)
 

@@ -107,6 +107,7 @@ class Tally:
     waiting: int = 0
     unexplained: int = 0
     tried_again: int = 0
+    handed_back: int = 0
     problems: list[str] = field(default_factory=list)
 
     def row(self, name: str, seconds: float) -> str:
@@ -195,6 +196,7 @@ class Trial:
             if fold.id in twice:
                 tally.twice += 1
                 tally.problems.append(f"counted twice: fold {fold.id}, {end}")
+            tally.handed_back += end.handed_back if end else 0
             for runner, why in end.lost if end else ():
                 tally.tried_again += 1
                 if not (runner in fault.victims or (not runner and fault.orders_may_vanish)):
@@ -207,6 +209,8 @@ class Trial:
     def _say_more(self, fault: Fault, tally: Tally, dropped: Counter[str]) -> None:
         if tally.tried_again:
             fault.notes.append(f"{tally.tried_again} tried again")
+        if tally.handed_back:
+            fault.notes.append(f"{tally.handed_back} handed back")
         if dropped:
             fault.notes.append("dropped " + ", ".join(f"{number} {why}" for why, number in dropped.items()))
         if fault.notes:

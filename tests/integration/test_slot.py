@@ -229,7 +229,7 @@ def test_an_order_that_comes_twice_runs_once(master: Broker) -> None:
     for attempt in (1, 1, 2):
         master.send("L", order(attempt=attempt))
     with serving(master, gate):
-        results = master.results(5)
+        results = master.results(4)
     assert gate.started == ["job", "job"]
     assert [r.attempt for r in results if isinstance(r, Outcome)] == [1, 2]
 
@@ -241,6 +241,25 @@ def test_an_order_that_avoids_this_runner_is_left_to_another(master: Broker) -> 
         results = master.results(2)
     assert (gate.started, other.started) == ([], ["job"])
     assert {result.runner for result in results} == {"r2"}  # type: ignore[union-attr]
+
+
+def test_a_claim_of_which_nobody_knows_whether_it_arrived_is_given_back(
+    master: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The broker took it, and its confirmation was lost with the connection."""
+    publish, gate = broker.publish, Gate(open=True)
+
+    def loses_its_first_confirmation(*arguments: Any) -> None:
+        monkeypatch.undo()
+        publish(*arguments)
+        raise ConnectionResetError
+
+    monkeypatch.setattr(broker, "publish", loses_its_first_confirmation)
+    publish(master.connection, "L", wire.encode(order()))
+    with serving(master, gate):
+        results = master.results(4)
+    assert [type(result) for result in results] == [Claim, HandedBack, Claim, Outcome]
+    assert gate.started == ["job"]
 
 
 # --- several queues, several slots ----------------------------------------------------------------
