@@ -279,6 +279,7 @@ def test_when_it_is_killed_the_fold_ends_and_the_next_one_gets_another(fresh: Be
 def test_when_it_does_not_tell_an_end_nobody_waits_for_ever(
     fresh: Bench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    succeeded(fresh.toy(classifier()))
     monkeypatch.setattr(run, "_PATIENCE", 1.0)
     outcome = fresh.toy(classifier(fit=READY), wall=1.0, watcher=Ready(psutil.Process.suspend))
     assert outcome.failure == "environment"

@@ -217,6 +217,11 @@ def test_without_settings_it_has_the_slots_and_queues_of_a_laptop(
         ({"BROKER_URL": "redis://localhost"}, "BROKER_URL names no broker"),
         ({"NB_LOCAL_WORKER": "many"}, "NB_LOCAL_WORKER is 'many'"),
         ({"DR_GRACE": "soon"}, "DR_GRACE is 'soon'"),
+        (
+            {"DIR_SUBMISSION": "/dev/shm/datarun"},
+            "/dev/shm/datarun is in /dev, where every submission may read.",
+        ),
+        ({"DIR_DATA": "/usr/share/datarun"}, "/usr/share/datarun/cache is in /usr, where every submission"),
     ],
 )
 def test_a_missing_or_bad_setting_stops_it_with_one_line(

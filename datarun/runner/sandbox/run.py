@@ -307,6 +307,8 @@ class Run:
         """
         if not self._end:
             kill_group(self._leader)
+            if self._cgroup:
+                self._cgroup.kill()
         now = time.monotonic()
         self._kill_at, self._ended_by = now + _AGAIN, min(self._ended_by, now + _PATIENCE)
 

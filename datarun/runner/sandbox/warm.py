@@ -117,7 +117,7 @@ class Zygote:
         self,
         command: dict[str, Any],
         descriptors: Sequence[int] = (),
-        patience: float = _START,
+        patience: float | None = None,
         go_on: Callable[[], bool] = lambda: True,
     ) -> dict[str, Any]:
         with self._asking:
@@ -125,7 +125,7 @@ class Zygote:
                 socket.send_fds(self._control, [json.dumps(command).encode() + b"\n"], descriptors)
             except OSError as error:
                 raise ZygoteError(self._last_words()) from error
-            answer = self._hear(time.monotonic() + patience, go_on)
+            answer = self._hear(time.monotonic() + (patience or _START), go_on)
         if "error" in answer:
             raise ModuleFailed(answer["error"])
         return answer
