@@ -140,7 +140,7 @@ class Bench:
             finally:
                 bench.executor.close()
                 assert leftovers(bench.scratch) == []
-                assert list(bench.scratch.iterdir()) == []
+                assert list(bench.scratch.glob("*/jobs/*")) == []
                 blobs.shutdown()
                 thread.join()
                 # pytest's own removal stumbles over what hostile submissions may leave.
@@ -160,9 +160,9 @@ class Bench:
             process.pid for process in psutil.process_iter(["ppid"]) if process.info["ppid"] in zygotes
         ] == []
         assert list(self.scratch.glob("*/jobs/*")) == []
-        if self._descriptors() != descriptors:
+        if not self._descriptors() <= descriptors:
             gc.collect()
-            assert self._descriptors() == descriptors
+            assert self._descriptors() <= descriptors
         assert (outcome.job, outcome.attempt, outcome.runner) == (order.job, order.attempt, "r1")
         return outcome
 

@@ -16,7 +16,6 @@ from kombu import Queue
 from datarun import logs
 from datarun.contract import queues
 
-from .sandbox.lockdown import everybodys
 from .sandbox.probe import protections
 from .settings import RunnerSettings
 
@@ -54,12 +53,6 @@ class Sandboxed(bootsteps.Step):
     """Lets the worker start only where submissions can't get out, or are trusted."""
 
     def __init__(self, worker: Any, trust_submissions: bool = False, **_: Any) -> None:
-        for folder in (settings.cache, settings.scratch):
-            if (public := everybodys(folder)) is not None:
-                raise SystemExit(
-                    f"datarun: {folder} is in {public}, where every submission may read. "
-                    "Set DIR_DATA and DIR_SUBMISSION to folders elsewhere."
-                )
         worker.unprotected = tuple(p.name for p in protections() if p.needed and not p.in_force)
         if worker.unprotected and not (trust_submissions or settings.trust_submissions):
             raise SystemExit(

@@ -5,7 +5,9 @@ from pathlib import Path
 
 from datarun import logs
 from datarun.contract.runners import DEVELOPMENT_TOKEN
-from datarun.env import Environment
+from datarun.env import Environment, SettingsError
+
+from .sandbox.lockdown import everybodys
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,9 +40,19 @@ class RunnerSettings:
             master_url=env.text("MASTER_URL", f"http://{host}:8000").rstrip("/"),
             token=env.secret("DR_RUNNER_TOKEN", token_default, "manage.py createrunner NAME prints one."),
             slots=env.integer("NB_LOCAL_WORKER", 2),
-            cache=env.folder("DIR_DATA", here / "data") / "cache",
-            scratch=env.folder("DIR_SUBMISSION", here / "submissions"),
+            cache=_own(env, "DIR_DATA", here / "data") / "cache",
+            scratch=_own(env, "DIR_SUBMISSION", here / "submissions"),
             log_format=env.choice("DR_LOG_FORMAT", "text", logs.FORMATS),
             trust_submissions=env.boolean("DR_TRUST_SUBMISSIONS", False),
             grace=env.seconds("DR_GRACE", 10),
         )
+
+
+def _own(env: Environment, name: str, default: Path) -> Path:
+    """A folder of the runner that no submission may read."""
+    folder = env.folder(name, default)
+    if (public := everybodys(folder)) is not None:
+        raise SettingsError(
+            name, f"is in {public}, where every submission may read", "Set it to another folder."
+        )
+    return folder

@@ -18,9 +18,9 @@ from tests.bench import ROOM, Bench, Stages, succeeded
 EXAMPLES = Path(__file__).parents[2] / "test_files"
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    with Bench.serving(tmp_path) as bench:
+@pytest.fixture(scope="module")
+def bench(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Bench]:
+    with Bench.serving(tmp_path_factory.mktemp("bench")) as bench:
         yield bench
 
 
