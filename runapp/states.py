@@ -12,6 +12,7 @@ that means; nothing here publishes, sends or reads predictions.
 Every state that is not terminal has a deadline; `overdue` finds those that outlived it.
 """
 
+import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import timedelta
 from itertools import groupby
@@ -53,6 +54,15 @@ _CLAIM = f"""
     WHERE job.id = said.job AND job.attempt = said.attempt
           AND job.state = '{JobState.QUEUED}' AND NOT job.cancel_requested
 """
+_END = """
+    UPDATE runapp_job AS job
+    SET state = said.outcome, failure = said.failure, message = said.message, log = said.log, losses = said.losses,
+        finished_at = statement_timestamp(), deadline = NULL
+    FROM json_to_recordset(%s)
+        AS said (job uuid, outcome text, failure text, message text, log text, losses integer)
+    WHERE job.id = said.job
+"""
+_CANCELLED = "It was cancelled."
 _REACH = f"""
     UPDATE runapp_job AS job SET stage = said.stage
     FROM unnest(%s::uuid[], %s::integer[], %s::text[], %s::text[]) AS said (job, attempt, runner, stage)
@@ -169,9 +179,7 @@ def stop(confirmed: Iterable[Stopped]) -> set[Key]:
     """running → cancelled: their runner confirms that no process of them is left."""
     held = _held({key(result) for result in confirmed})
     logs = _take_logs(held.values())
-    for job in held.values():
-        _set(job, **_ended(JobState.CANCELLED), log=logs[job.pk])
-    _save(held.values())
+    _end({job: _cancelled(logs[job.pk]) for job in held.values()})
     return set(held)
 
 
@@ -273,7 +281,7 @@ def _columns(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
 
 def _ended(state: JobState) -> dict[str, Any]:
     ended = {"state": state, "finished_at": Now(), "deadline": None}
-    return ended | {"message": "It was cancelled."} if state == JobState.CANCELLED else ended
+    return ended | {"message": _CANCELLED} if state == JobState.CANCELLED else ended
 
 
 def _waiting_again() -> dict[str, Any]:
@@ -310,42 +318,43 @@ def _set_back(ends: Mapping[Job, _End]) -> None:
     """These jobs, which are locked, get another attempt after a pause that doubles; or end, after too many losses."""
     logs = _take_logs(ends)
     again: dict[Job, _End] = {}
+    over: dict[Job, _End] = {}
     for job, end in ends.items():
+        handed_back = end.outcome == HANDED_BACK
+        # An order that vanished from the broker before anybody took it says nothing about the job.
+        job.losses += not handed_back and job.state == JobState.RUNNING
         log = end.log or logs[job.pk]
         if job.cancel_requested:
-            _set(job, **_ended(JobState.CANCELLED), log=logs[job.pk])
-            continue
-        if end.outcome != HANDED_BACK:
-            # An order that vanished from the broker before anybody took it says nothing about the job.
-            job.losses += job.state == JobState.RUNNING
-            job.not_before = Now() + timedelta(seconds=min(60, 2 ** min(job.attempt, 6)))
-        if end.outcome != HANDED_BACK and job.losses >= MAX_LOSSES:
+            over[job] = _cancelled(logs[job.pk])
+        elif job.losses >= MAX_LOSSES and not handed_back:
             why = f"It is not tried again: {job.losses} attempts were lost or failed for such reasons."
-            _set(
-                job, **_ended(JobState.FAILED), failure=end.failure, message=f"{end.message}\n{why}", log=log
-            )
+            over[job] = end._replace(message=f"{end.message}\n{why}", log=log)
         else:
             again[job] = end._replace(log=log)
     _archive(again)
-    for job in again:
-        _set(job, **_waiting_again())
-    _save(ends)
+    pauses = {job: 0 if end.outcome == HANDED_BACK else _pause(job) for job, end in again.items()}
+    alike = sorted(again, key=lambda job: (pauses[job], job.losses))
+    for (pause, losses), group in groupby(alike, key=lambda job: (pauses[job], job.losses)):
+        Job.objects.filter(pk__in=[job.pk for job in group]).update(
+            **_waiting_again(), losses=losses, not_before=Now() + timedelta(seconds=pause)
+        )
+    _end(over)
 
 
-_SET_BACK = (
-    *("state", "stage", "deadline", "queued_at", "started_at", "finished_at"),
-    *("losses", "not_before", "failure", "message", "log"),
-)
+def _pause(job: Job) -> int:
+    """Seconds until the job's next attempt."""
+    return int(min(60, 2 ** min(job.attempt, 6)))
 
 
-def _set(job: Job, **values: Any) -> None:
-    for name, value in values.items():
-        setattr(job, name, value)
+def _end(ends: Mapping[Job, _End]) -> None:
+    """These jobs, which are locked, are over."""
+    said = [{"job": str(job.pk), "losses": job.losses} | end._asdict() for job, end in ends.items()]
+    with connection.cursor() as cursor:
+        cursor.execute(_END, [json.dumps(said)])
 
 
-def _save(jobs: Collection[Job]) -> None:
-    """Writes what has been set of these jobs, which are locked."""
-    Job.objects.bulk_update(jobs, _SET_BACK, batch_size=100)
+def _cancelled(log: str) -> _End:
+    return _End(JobState.CANCELLED, "", _CANCELLED, log)
 
 
 def _take_logs(jobs: Iterable[Job]) -> dict[UUID, str]:

@@ -165,10 +165,9 @@ class Slot:
 
     def _claim(self, connection: Connection, order: Order, message: Message) -> None:
         """Makes the order this runner's. If that fails nobody knows whether the claim holds: then it is given back."""
+        claim = Claim(order.job, order.attempt, self._runner)
         try:
-            broker.publish(
-                connection, queues.RESULTS, wire.encode(Claim(order.job, order.attempt, self._runner))
-            )
+            broker.publish(connection, queues.RESULTS, wire.encode(claim))
             message.ack()
         except BaseException:
             self._taken.remove(order.job, order.attempt)

@@ -84,7 +84,7 @@ class End:
     """How a fold's job stands.
 
     `lost` has the runner, or "", and the reason of each attempt before the last one, except those that a runner gave
-    back: these cost nothing and are counted in `handed_back`.
+    back: these cost nothing, and `handed_back` is their number.
     """
 
     state: str

@@ -70,7 +70,7 @@ class Stack(Platform):
         self.rabbit.start()
         folder = self._folder / "platform"
         folder.mkdir(mode=0o711)
-        super().__init__(folder, self.postgres.url, self.rabbit.url, ALLOWED_HOSTS="*")
+        super().__init__(folder, self.postgres.url, self.rabbit.url, ALLOWED_HOSTS="*", DR_SHARE="submission")
         self.ledger = Ledger(self.postgres.url)
         self.client: Client = (self.url, USER, PASSWORD)
         if self.isolated:

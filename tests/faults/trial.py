@@ -153,13 +153,10 @@ class Trial:
         # Content of its own for each fault: what an earlier one has left in caches and folders is of no use.
         workload = Workload(self.stack.client, random.Random(f"{self._seed} {fault.name} {self._number}"))
         data, wide, number = workload.data_set(), workload.data_set(wide=True), self._number
-        fault.folds += workload.folds(data, long, nap)
-        fault.long = fault.ids
         fault.folds += workload.folds(data, 2, fails=True)
-        for _ in range(4):  # mixed, because folds run in the order in which they were posted
-            fault.folds += workload.folds(data, number // 6)
-            fault.folds += workload.folds(wide, 2)
-            fault.folds += workload.folds(data, number // 12, nap=_NAP)
+        fault.folds += workload.folds(data, number // 2)
+        fault.folds += workload.folds(wide, number // 10)
+        fault.folds += workload.folds(data, number // 3, nap=_NAP)
         fault.cancelled.update(fault.ids[-3:])
         for id in fault.cancelled:
             answer = requests.post(
@@ -167,7 +164,10 @@ class Trial:
             )
             assert answer.ok, answer.text
         late = workload.data_set(wide=True, seconds=_PREPARATION)
-        fault.folds += workload.folds(late, 6)
+        fault.folds += workload.folds(late, number // 20)
+        # Submissions take turns, so these begin at once.
+        fault.folds += (folds := workload.folds(data, long, nap))
+        fault.long = [fold.id for fold in folds]
 
     def _wait_for_every_state(self, fault: Fault) -> Counter[str]:
         census: Counter[str] = Counter()

@@ -435,5 +435,9 @@ def test_a_broker_that_lost_everything_is_set_up_anew(master: Broker) -> None:
         (master.folder.parent / "link").replace(master.folder)
         again = Broker(master.folder)
         again.send("L", order())
-        assert kinds(again.results(2)) == [("Claim", "job"), ("Outcome", "job")]
+        results: list[Message] = []
+        while not any(isinstance(result, Outcome) for result in results):
+            results += again.results(1)
+        # A claim that went nowhere may have been given back before.
+        assert kinds(results)[-2:] == [("Claim", "job"), ("Outcome", "job")]
         again.connection.close()
