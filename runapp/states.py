@@ -72,6 +72,7 @@ _REACH = f"""
 
 
 def key(result: Result) -> Key:
+    """Which attempt on which runner the result is of."""
     return (result.job, result.attempt, result.runner)
 
 
@@ -152,12 +153,11 @@ def retry(outcomes: Sequence[Outcome]) -> set[Key]:
     """running → created for another attempt, or → failed after too many: they failed through no fault of theirs."""
     said = {key(outcome): outcome for outcome in reversed(outcomes)}
     held = _held(said)
-    _set_back(
-        {
-            job: _End(JobState.FAILED, str(outcome.failure), storable(outcome.message), storable(outcome.log))
-            for job, outcome in ((job, said[name]) for name, job in held.items())
-        }
-    )
+    ends = {}
+    for name, job in held.items():
+        texts = map(storable, (said[name].message, said[name].log))
+        ends[job] = _End(JobState.FAILED, str(said[name].failure), *texts)
+    _set_back(ends)
     return set(held)
 
 
@@ -338,7 +338,8 @@ def _set_back(ends: Mapping[Job, _End]) -> None:
         Job.objects.filter(pk__in=[job.pk for job in group]).update(
             **_waiting_again(), losses=losses, not_before=Now() + timedelta(seconds=pause)
         )
-    _end(over)
+    if over:
+        _end(over)
 
 
 def _pause(job: Job) -> int:

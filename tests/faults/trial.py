@@ -152,22 +152,27 @@ class Trial:
         """Posts the folds, and cancels some."""
         # Content of its own for each fault: what an earlier one has left in caches and folders is of no use.
         workload = Workload(self.stack.client, random.Random(f"{self._seed} {fault.name} {self._number}"))
-        data, wide, number = workload.data_set(), workload.data_set(wide=True), self._number
-        fault.folds += workload.folds(data, 2, fails=True)
-        fault.folds += workload.folds(data, number // 2)
-        fault.folds += workload.folds(wide, number // 10)
-        fault.folds += workload.folds(data, number // 3, nap=_NAP)
-        fault.cancelled.update(fault.ids[-3:])
+        data, wide = workload.data_set(), workload.data_set(wide=True)
+        late = workload.data_set(wide=True, seconds=_PREPARATION)
+        # Each is a submission of its own, and submissions take turns.
+        long_folds = workload.folds(data, long, nap)
+        napping = workload.folds(data, self._number // 3, _NAP)
+        fault.folds += [
+            *(long_folds + napping),
+            *workload.folds(data, self._number // 2),
+            *workload.folds(data, 2, fails=True),
+            *workload.folds(wide, self._number // 10),
+            *workload.folds(late, self._number // 20),
+        ]
+        fault.long = [fold.id for fold in long_folds]
+        fault.cancelled = {fold.id for fold in napping[-3:]}
         for id in fault.cancelled:
             answer = requests.post(
                 f"{self.stack.url}runapp/submissionfold/{id}/cancel/", auth=self.stack.client[1:], timeout=30
             )
             assert answer.ok, answer.text
-        late = workload.data_set(wide=True, seconds=_PREPARATION)
-        fault.folds += workload.folds(late, number // 20)
-        # Submissions take turns, so these begin at once.
-        fault.folds += (folds := workload.folds(data, long, nap))
-        fault.long = [fold.id for fold in folds]
+        for data_set in (late, wide, data):  # from here on they run
+            workload.prepare(data_set)
 
     def _wait_for_every_state(self, fault: Fault) -> Counter[str]:
         census: Counter[str] = Counter()

@@ -85,7 +85,6 @@ class DataSet:
 
     id: int
     rows: int
-    job: str
 
 
 @dataclass(frozen=True)
@@ -122,7 +121,7 @@ class Workload:
         self._client, self._rng = client, rng
 
     def data_set(self, wide: bool = False, seconds: float = 0) -> DataSet:
-        """Posts a data set whose preparation takes so many seconds, and asks for that."""
+        """Posts a data set whose preparation takes so many seconds; its folds wait until somebody asks for that."""
         rows = _WIDE_ROWS if wide else _TRAIN_ROWS
         module = _MODULE.format(seconds=seconds, rows=rows, test_rows=_TEST_ROWS)
         name = f"data{next(_IDS)}"
@@ -130,8 +129,11 @@ class Workload:
         content = self._rng.randbytes(100_000 if wide else 100)
         with _files({f"{name}.bin": content, f"{name}.py": module.encode()}) as (data, code):
             posted = _json(post_api.post_data(*self._client, name, "", "classifier", data, [code]))
-        task = _json(post_api.custom_post_split(*self._client, posted["id"]))
-        return DataSet(posted["id"], rows, task["task_id"])
+        return DataSet(posted["id"], rows)
+
+    def prepare(self, data: DataSet) -> None:
+        """Asks for the preparation of the data set."""
+        _json(post_api.custom_post_split(*self._client, data.id))
 
     def folds(self, data: DataSet, number: int, nap: float = 0, fails: bool = False) -> list[Fold]:
         """Posts one submission with so many folds; each naps `nap` seconds in each of its three stages."""
