@@ -14,6 +14,7 @@ from enum import StrEnum
 class JobKind(StrEnum):
     FOLD = "fold"
     PREPARE = "prepare"
+    ENSEMBLE = "ensemble"
 
 
 class JobState(StrEnum):

@@ -12,9 +12,7 @@ from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
-import numpy as np
-
-from . import npy
+from . import npy, predictions
 from .messages import CONTRACT_VERSION, MESSAGE_TYPES, Message
 
 CONTENT_TYPE = "application/vnd.datarun"
@@ -83,8 +81,8 @@ def _split_arrays(index: object, body: bytes) -> dict[str, Any]:
             if not 0 <= length <= len(body):
                 raise DecodeError(f"array {name!r} is cut short")
             array = arrays[str(name)] = npy.loads(body[:length])
-            if array.dtype != np.float64 or array.ndim not in (1, 2):
-                raise DecodeError(f"array {name!r} holds no predictions: {array.dtype}, shape {array.shape}")
+            if problem := predictions.array_problem(array):
+                raise DecodeError(f"array {name!r}: {problem}")
             body = body[length:]
     except DecodeError:
         raise
@@ -117,6 +115,8 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 def _convert(hint: Any, value: Any) -> Any:
     """`value` as the type `hint` wants it: JSON knows neither tuples nor nested dataclasses."""
+    if hint is Any:
+        return value
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
         return None if value is None else _convert(next(a for a in args if a is not type(None)), value)

@@ -178,7 +178,7 @@ class Slot:
         body = broker.body_of(message)
         try:
             order = wire.decode(body)
-            if not isinstance(order, messages.PrepareOrder | messages.FoldOrder):
+            if not isinstance(order, messages.Order):
                 raise wire.DecodeError(f"a {type(order).__name__} is no order")
         except wire.DecodeError as error:
             if _is_newer_order(error):

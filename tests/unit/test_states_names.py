@@ -37,7 +37,7 @@ def test_every_job_state_and_stage_has_a_fold_state() -> None:
 def test_the_names_are_what_clients_and_databases_hold() -> None:
     assert {*FoldState} == {"TODO", "TRAINED", "VALIDATED", "TESTED", "ERROR"}
     assert {*JobState} == {"created", "queued", "running", "succeeded", "failed", "cancelled"}
-    assert {*JobKind} == {"fold", "prepare"}
+    assert {*JobKind} == {"fold", "prepare", "ensemble"}
     assert {*Stage} == {"", "trained", "validated"}
     assert {*TERMINAL_STATES} == {"succeeded", "failed", "cancelled"}
 

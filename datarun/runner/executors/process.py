@@ -26,6 +26,7 @@ from datarun.contract.failures import FailureKind
 from datarun.contract.messages import (
     MEASURES,
     Data,
+    EnsembleOrder,
     FoldOrder,
     HandedBack,
     Limits,
@@ -138,6 +139,8 @@ class ProcessExecutor:
         if isinstance(job.order, PrepareOrder):
             self._prepare(job, job.order, limits)
             return
+        if isinstance(job.order, EnsembleOrder):
+            raise Refused(FailureKind.ENVIRONMENT, "This runner does not combine predictions yet.")
         with ExitStack() as after:
             zygote = after.enter_context(self._zygote(job, job.order.data, limits))
             self._fold(job, job.order, limits, zygote, after)
