@@ -180,6 +180,10 @@ class Bench:
     def indices(self, rows: Any) -> str:
         return self.blobs.add(np.asarray(rows, dtype="<i8").tobytes())
 
+    def rows(self, sha256: str) -> np.ndarray:
+        """The index array in a blob."""
+        return np.frombuffer(self.blobs.contents[sha256], dtype="<i8")
+
     def csv(self, path: Path, target_column: str, rows: tuple[Any, Any]) -> Data:
         """A prepared csv whose parts are these rows."""
         return Data(
@@ -216,6 +220,7 @@ class Bench:
         submission: Mapping[str, str | bytes | Path],
         train_is: Any,
         limits: Limits = ROOM,
+        **more: Any,
     ) -> FoldOrder:
         return FoldOrder(
             job="job",
@@ -226,6 +231,7 @@ class Bench:
             submission=self.files(submission),
             elements=elements,
             train_is=self.indices(train_is),
+            **more,
         )
 
 

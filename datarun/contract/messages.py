@@ -96,6 +96,8 @@ class PrepareOrder:
     limits: Limits
     held_out_test: float | None = None
     random_state: int | None = None
+    # The workflow's: whether classes are wanted decides what folds and metrics must fit.
+    elements: tuple[str, ...] = ()
     cv: CrossValidation | None = None
     metrics: tuple[str, ...] = ()
     # The runner that failed it last: it leaves the order to others.

@@ -10,10 +10,10 @@ import stat
 import tempfile
 from base64 import b64decode
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -28,6 +28,7 @@ from datarun.contract.messages import (
     Data,
     EnsembleOrder,
     FoldOrder,
+    FoldRows,
     HandedBack,
     Limits,
     Order,
@@ -36,6 +37,7 @@ from datarun.contract.messages import (
     Result,
     Stopped,
 )
+from datarun.contract.splitters import MOST_FOLDS
 from datarun.contract.states import JobKind, Stage
 from datarun.runner import predictions
 from datarun.runner.blobs import BlobError, BlobStore
@@ -43,8 +45,10 @@ from datarun.runner.sandbox import labels
 from datarun.runner.sandbox import run as sandbox
 from datarun.runner.sandbox.cgroup import Cgroups
 from datarun.runner.sandbox.log import clean
-from datarun.runner.sandbox.task import LOAD, MAX_OUTPUT, JobFolder, Task
+from datarun.runner.sandbox.task import LOAD, MAX_OUTPUT, SCORE, JobFolder, Task, fold_rows, predicted_parts
 from datarun.runner.sandbox.warm import ModuleFailed, Zygote, ZygoteError, Zygotes, remove
+
+from . import scoring
 
 logger = logging.getLogger(__name__)
 
@@ -58,6 +62,9 @@ _FULL = 16 << 20
 _NEAR = 0.9
 #: How much probabilities may miss one without a word.
 _PRECISION = 1e-4
+_PARTS = ("train", "test")
+#: The blobs of folds that a preparation has cut are named so.
+_FOLDS = "cv/"
 _UNDERTAKERS = 4
 #: Jobs that have ended and are not buried yet, at most.
 _MOST_FUNERALS = 8
@@ -139,11 +146,12 @@ class ProcessExecutor:
         if isinstance(job.order, PrepareOrder):
             self._prepare(job, job.order, limits)
             return
-        if isinstance(job.order, EnsembleOrder):
-            raise Refused(FailureKind.ENVIRONMENT, "This runner does not combine predictions yet.")
         with ExitStack() as after:
             zygote = after.enter_context(self._zygote(job, job.order.data, limits))
-            self._fold(job, job.order, limits, zygote, after)
+            if isinstance(job.order, EnsembleOrder):
+                self._ensemble(job, job.order, limits, zygote, after)
+            else:
+                self._fold(job, job.order, limits, zygote, after)
             # Its processes are killed; that they and its folder go need not be waited for.
             self._funerals.append(self._undertaker.submit(_close, after.pop_all()))
         self.settle(_MOST_FUNERALS)
@@ -163,9 +171,10 @@ class ProcessExecutor:
         ending = run.supervise()
         if ending.interrupt is not None:
             raise job.interrupted(ending.interrupt)
-        if task.kind != LOAD:
+        if task.kind in (JobKind.FOLD, JobKind.PREPARE):
             job.stage, job.measures = ending.stage, _measures(ending.report)
-        job.log += ending.log.replace(f"{folder.root}/", "").replace(f"{zygote.folder}/", "")
+        if task.kind != SCORE:  # what the organiser's metrics print may name labels
+            job.log += ending.log.replace(f"{folder.root}/", "").replace(f"{zygote.folder}/", "")
         if ending.report.get("kind") == FailureKind.DISK and _is_full(folder.root):
             raise Refused(FailureKind.ENVIRONMENT, "This runner's disk is full.")
         theirs = FailureKind.USER_ERROR if task.kind == JobKind.FOLD else FailureKind.DATA
@@ -191,8 +200,13 @@ class ProcessExecutor:
                 source=order.data.module or next(iter(order.data.files)),
                 custom=order.data.module is not None,
                 target_column=order.data.target_column,
+                elements=order.elements,
                 held_out_test=order.held_out_test,
                 random_state=order.random_state,
+                metrics=order.metrics,
+                cv=None if order.cv is None else asdict(replace(order.cv, folds=())),
+                given_folds=len(order.cv.folds) if order.cv else 0,
+                arrays=self._fold_rows(order.cv.folds if order.cv else ()),
             )
             with ExitStack() as after:
                 ending = self._in_child(job, zygote, folder, task, limits, after)
@@ -212,7 +226,21 @@ class ProcessExecutor:
         else:
             blobs = {name: self._blobs.put_file(path) for name, path in self._new_files(folder.data, data)}
             counts = _counts(report)
+            if kept := next((name for name in blobs if name.startswith(_FOLDS)), None):
+                raise Refused(FailureKind.DATA, f"It wrote {kept}: datarun keeps that folder for folds.")
+        if "n_folds" in report["counts"]:
+            counts["n_folds"] = min(int(report["counts"]["n_folds"]), MOST_FOLDS)
+            blobs |= self._put_folds(folder, counts["n_folds"])
         return {"blobs": blobs, "counts": counts}
+
+    def _put_folds(self, folder: JobFolder, number: int) -> dict[str, str]:
+        """The folds that a preparation has cut: see `PrepareOrder`."""
+        blobs = {}
+        for fold in range(number):
+            for part, name in zip(("train_is", "test_is"), fold_rows(fold), strict=True):
+                rows = _read_rows(folder.out / f"{name}.npy")
+                blobs[f"{_FOLDS}{fold}/{part}"] = self._blobs.put(rows.astype("<i8").tobytes())
+        return blobs
 
     def _new_files(self, folder: Path, data: Data) -> Iterator[tuple[str, Path]]:
         """The regular files that a preparation wrote or changed."""
@@ -261,8 +289,13 @@ class ProcessExecutor:
             with ExitStack() as after:
                 ending = self._in_child(job, zygote, folder, task, limits, after)
             _check_counts(_counts(ending.report), data)
+            zygote.labels = {
+                f"{part}_labels": _read_regular(path)
+                for part in ("train", "test")
+                if (path := folder.home / f"{part}_labels").exists()
+            }
             if data.module is None:
-                zygote.labels = labels.loads(_read_regular(folder.home / "labels"))
+                zygote.y_train = labels.loads(zygote.labels["train_labels"])
             readable = [str(_safe(name)) for name in ending.report.get("readable", ())]
             zygote.load(
                 job.go_on,
@@ -290,11 +323,14 @@ class ProcessExecutor:
         folder.submission.mkdir()
         self._put_files(folder.submission, order.submission, copy=True)
         (folder.submission / "__init__.py").touch()
-        zygote.import_modules(_wanted(folder.submission))
+        wanted = _wanted(folder.submission)
+        if order.metrics:
+            wanted |= scoring.modules(order.metrics)
+        zygote.import_modules(wanted)
         arrays = self._arrays(train_is=order.train_is)
-        if zygote.labels is not None:
+        if zygote.y_train is not None:
             # Of the rows to train on; no other label ever enters the child.
-            arrays["y"] = labels.dumps(zygote.labels[np.frombuffer(arrays["train_is"], dtype="<i8")])
+            arrays["y"] = labels.dumps(zygote.y_train[np.frombuffer(arrays["train_is"], dtype="<i8")])
         task = Task(
             kind=order.kind,
             memory=limits.memory,
@@ -308,6 +344,87 @@ class ProcessExecutor:
         )
         ending = self._in_child(job, zygote, folder, task, limits, after)
         job.made = self._predictions(job, order, ending.predictions)
+        if order.metrics:
+            job.made["scores"] = self._scores(job, order, limits, zygote, ending.predictions, after)
+            job.made["facts"] = {"seed": task.seed, "threads": task.threads, **scoring.surroundings()}
+
+    # --- scores --------------------------------------------------------------------------------------
+
+    def _scores(
+        self,
+        job: "_Job",
+        order: FoldOrder,
+        limits: Limits,
+        zygote: Zygote,
+        predicted: Mapping[str, bytes],
+        after: ExitStack,
+    ) -> dict[str, dict[str, float]]:
+        """What the fold's predictions are worth: found out in a child that never saw the submission."""
+        rows = self._arrays(train_is=order.train_is, test_is=order.test_is)
+        task = self._scoring_task(SCORE, order, limits, zygote, {**rows, **predicted})
+        ending = self._in_scoring_child(job, zygote, task, limits, after)
+        return scoring.scores(ending.report, order.metrics)
+
+    def _ensemble(
+        self, job: "_Job", order: EnsembleOrder, limits: Limits, zygote: Zygote, after: ExitStack
+    ) -> None:
+        for sha256, content in order.enclosed.items():
+            self._blobs.keep(sha256, b64decode(content))
+        zygote.import_modules(scoring.modules(order.metrics))
+        arrays = self._fold_rows(order.folds)
+        for number, each in enumerate(order.predicted):
+            train, test = predicted_parts(number)
+            arrays |= self._arrays(**{train: each.train, test: each.test})
+        task = replace(
+            self._scoring_task(order.kind, order, limits, zygote, arrays),
+            given_folds=len(order.folds),
+            predicted=tuple((each.submission, each.fold) for each in order.predicted),
+            blend=order.blend,
+        )
+        ending = self._in_scoring_child(job, zygote, task, limits, after)
+        job.made = {"facts": dict(ending.report.get("facts", {}))}
+
+    def _scoring_task(
+        self,
+        kind: str,
+        order: FoldOrder | EnsembleOrder,
+        limits: Limits,
+        zygote: Zygote,
+        arrays: Mapping[str, bytes],
+    ) -> Task:
+        if len(zygote.labels) < len(_PARTS):
+            raise Refused(
+                FailureKind.DATA, "Its labels are no array of numbers or text: no metric can score that."
+            )
+        return Task(
+            kind=kind,
+            memory=limits.memory,
+            disk=limits.disk,
+            threads=self._threads,
+            custom=order.data.module is not None,
+            metrics=order.metrics,
+            arrays={**arrays, **zygote.labels},
+        )
+
+    def _in_scoring_child(
+        self, job: "_Job", zygote: Zygote, task: Task, limits: Limits, after: ExitStack
+    ) -> sandbox.Ending:
+        folder = _new_folder(zygote)
+        after.callback(remove, folder.root)
+        try:
+            return self._in_child(job, zygote, folder, task, limits, after)
+        except Refused as refused:
+            if refused.kind in (FailureKind.ENVIRONMENT, FailureKind.BAD_OUTPUT):
+                raise
+            # Whatever its limits were, no code of a submission ran here.
+            raise Refused(FailureKind.DATA, f"While it was scored: {refused.message}") from refused
+
+    def _fold_rows(self, folds: Sequence[FoldRows]) -> dict[str, bytes]:
+        arrays: dict[str, bytes] = {}
+        for number, fold in enumerate(folds):
+            train_is, test_is = fold_rows(number)
+            arrays |= self._arrays(**{train_is: fold.train_is, test_is: fold.test_is})
+        return arrays
 
     def _put_files(self, folder: Path, files: Mapping[str, str], copy: bool) -> None:
         """Files by name and hash: copies where they may be changed, otherwise the cache's own where possible."""

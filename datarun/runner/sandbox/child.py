@@ -25,13 +25,14 @@ from typing import Any, TypeVar
 import numpy as np
 
 from datarun.contract import npy
+from datarun.contract import predictions as transferred
 from datarun.contract.failures import FailureKind
 from datarun.contract.states import JobKind, Stage
 from datarun.runner import predictions
 from datarun.runner.workflows import Workflow
 
 from . import labels, lockdown, tracebacks
-from .task import LOAD, MAX_RSS_UNIT, PACKAGE, JobFolder, Task
+from .task import LOAD, MAX_RSS_UNIT, PACKAGE, SCORE, JobFolder, Task, fold_rows, predicted_parts
 
 Result = TypeVar("Result")
 
@@ -70,9 +71,7 @@ class Child:
         self._settle_in(task)
         self._say(event="started")
         try:
-            counts = {JobKind.PREPARE: self._prepare, JobKind.FOLD: self._run_fold, LOAD: self._load}[
-                task.kind
-            ](task)
+            made = self._tasks[task.kind](task)
         except Failed as failure:
             self._say(event="failed", kind=failure.kind, message=failure.message, measures=self._measures)
         else:
@@ -80,7 +79,17 @@ class Child:
             with contextlib.suppress(Exception):
                 sys.stdout.flush()
                 sys.stderr.flush()
-            self._say(event="done", measures=self._measures, **counts)
+            self._say(event="done", measures=self._measures, **made)
+
+    @property
+    def _tasks(self) -> dict[str, Callable[[Task], dict[str, Any]]]:
+        return {
+            JobKind.PREPARE: self._prepare,
+            LOAD: self._load,
+            JobKind.FOLD: self._run_fold,
+            SCORE: self._score,
+            JobKind.ENSEMBLE: self._combine,
+        }
 
     def _settle_in(self, task: Task) -> None:
         folder = self._folder
@@ -131,18 +140,44 @@ class Child:
 
     def _prepare(self, task: Task) -> dict[str, Any]:
         source = self._folder.data / task.source
+        groups = None
         if task.custom:
-            n_train, n_test = self._organisers(lambda: _prepare_custom(source))
+            y_train, y_test = self._organisers(lambda: _prepare_custom(source))
         else:
-            train, test = self._organisers(lambda: _split_csv(source, task))
-            for name, rows in (("train_rows", train), ("test_rows", test)):
-                (self._folder.out / f"{name}.npy").write_bytes(npy.dumps(rows))
-            n_train, n_test = len(train), len(test)
-        return {"counts": {"n_train": n_train, "n_test": n_test}}
+            train, test, y_train, y_test, groups = self._organisers(lambda: _split_csv(source, task))
+            self._put_out("train_rows", train)
+            self._put_out("test_rows", test)
+        counts = {"n_train": len(y_train), "n_test": len(y_test)}
+        if task.cv is not None:
+            counts["n_folds"] = self._organisers(lambda: self._cut(task, y_train, y_test, groups))
+        return {"counts": counts}
+
+    def _cut(self, task: Task, y_train: Any, y_test: Any, groups: Any) -> int:
+        """Cuts the folds, and tries on the labels what folds will be scored with; returns how many."""
+        from datarun.runner.workflows import folds
+
+        assert task.cv is not None
+        y_train, y_test = np.asarray(y_train), np.asarray(y_test)
+        if task.cv["splitter"]:
+            made = folds.cut(task.cv["splitter"], task.cv["parameters"], y_train, groups)
+        else:
+            names = [fold_rows(number) for number in range(task.given_folds)]
+            made = [(task.indices(train_is), task.indices(test_is)) for train_is, test_is in names]
+        folds.check(made, len(y_train))
+        if "classifier" in task.elements and task.metrics:
+            folds.check_classes(made, y_train)
+        folds.check_metrics(task.metrics, made, y_train, y_test)
+        for number, rows in enumerate(made):
+            for name, array in zip(fold_rows(number), rows, strict=True):
+                self._put_out(name, array)
+        return len(made)
+
+    def _put_out(self, name: str, rows: Any) -> None:
+        (self._folder.out / f"{name}.npy").write_bytes(npy.dumps(rows))
 
     def _load(self, task: Task) -> dict[str, Any]:
-        """X, and what else a fold needs of the data, goes into home/prepared for the zygote; labels of a csv into
-        home/labels, for nobody but the supervisor."""
+        """X, and what else a fold needs of the data, goes into home/prepared for the zygote; labels into
+        home/<part>_labels, for nobody but the supervisor."""
         data = self._zygote.data
         source = data / task.source
         readable: list[str] = []
@@ -154,15 +189,20 @@ class Child:
                 readable.extend(getattr(module, _READABLE, ()))
                 return custom.load(module, data)
 
-            prepared = self._organisers(load)
-            n_train, n_test = len(prepared[1]), prepared[3]
+            *prepared, y_test = self._organisers(load)
+            y_train, n_test = prepared[1], len(y_test)
+            prepared.append(n_test)
+            n_train = len(y_train)
         else:
             from datarun.runner.workflows import tabular
 
             rows = (task.indices("train_rows"), task.indices("test_rows"))
-            *prepared, y_train = self._organisers(lambda: tabular.load(source, task.target_column, *rows))
-            (self._folder.home / "labels").write_bytes(labels.dumps(y_train))
+            load_csv = lambda: tabular.load(source, task.target_column, *rows)  # noqa: E731
+            *prepared, y_train, y_test = self._organisers(load_csv)
             n_train, n_test = map(len, rows)
+        for part, y in (("train", y_train), ("test", y_test)):
+            with contextlib.suppress(TypeError, ValueError):  # labels that only their own module understands
+                (self._folder.home / f"{part}_labels").write_bytes(labels.dumps(np.asarray(y)))
 
         def hand_over() -> None:
             with (self._folder.home / "prepared").open("wb") as file:
@@ -191,6 +231,58 @@ class Child:
         self._say(event="stage", stage=Stage.VALIDATED)
         self._predict("test", "test", workflow.n_test, lambda: workflow.predict_test(model))
         return {}
+
+    # --- scoring: no submission's code has run in this process, nor will ---------------------------
+
+    def _score(self, task: Task) -> dict[str, Any]:
+        """The scores of one fold."""
+        from datarun.runner.scoring import ensembles
+
+        given = task.arrays
+        predicted = ensembles.FoldPredictions(
+            0, 0, transferred.loads(given["train"]), transferred.loads(given["test"])
+        )
+        rows = (task.indices("train_is"), task.indices("test_is"))
+        scoring, y = self._scoring(task)
+        return {
+            "scores": self._scored(
+                lambda: ensembles.score_fold(scoring, y, predicted, *rows), FailureKind.BAD_OUTPUT
+            )
+        }
+
+    def _combine(self, task: Task) -> dict[str, Any]:
+        """The scores of several folds, of one submission or of several, and of their combination."""
+        from datarun.runner.scoring import ensembles
+
+        given = task.arrays
+        predicted = []
+        for number, (submission, fold) in enumerate(task.predicted):
+            parts = [given.get(name) for name in predicted_parts(number)]
+            train, test = (None if part is None else transferred.loads(part) for part in parts)
+            predicted.append(ensembles.FoldPredictions(submission, fold, train, test))
+        names = [fold_rows(number) for number in range(task.given_folds)]
+        folds = [(task.indices(train_is), task.indices(test_is)) for train_is, test_is in names]
+        scoring, y = self._scoring(task)
+        combine = ensembles.blend if task.blend else ensembles.bag
+        return {"facts": self._scored(lambda: combine(scoring, y, predicted, folds), FailureKind.DATA)}
+
+    def _scoring(self, task: Task) -> tuple[Any, Any]:
+        from datarun.runner.scoring.builtin import BuiltIn
+        from datarun.runner.scoring.ensembles import Labels
+
+        y = Labels(*(_plain(labels.loads(task.arrays[f"{part}_labels"])) for part in ("train", "test")))
+        return self._organisers(lambda: BuiltIn(task.metrics, y.train)), y
+
+    def _scored(self, call: Callable[[], Result], unfit: FailureKind) -> Result:
+        """What `call` returns; `unfit` is whose failure it is that a metric can't score what was predicted."""
+        from datarun.runner.scoring import ScoringError
+
+        try:
+            return call()
+        except ScoringError as error:
+            raise Failed(unfit, str(error)) from error
+        except Exception as error:
+            raise Failed(FailureKind.DATA, tracebacks.describe(error, self._places)) from error
 
     def _workflow(self, task: Task) -> Workflow:
         if task.custom:
@@ -226,18 +318,24 @@ class Child:
                 self._measures[f"{stage}_memory"] = _peak_memory()
 
 
-def _split_csv(source: Path, task: Task) -> tuple[Any, Any]:
+def _split_csv(source: Path, task: Task) -> Any:
     from datarun.runner.workflows.preparation import split_csv
 
     assert task.held_out_test is not None
     assert task.random_state is not None
-    return split_csv(source, task.target_column, task.held_out_test, task.random_state)
+    groups = task.cv["groups"] if task.cv else None
+    return split_csv(source, task.target_column, task.held_out_test, task.random_state, groups)
 
 
-def _prepare_custom(source: Path) -> tuple[int, int]:
+def _prepare_custom(source: Path) -> tuple[Any, Any]:
     from datarun.runner.workflows.custom import prepare_custom
 
     return prepare_custom(source)
+
+
+def _plain(y: Any) -> Any:
+    """Texts as an array of text, which scikit-learn prefers to one of objects."""
+    return np.array(y.tolist()) if y.dtype == object else y
 
 
 def _leave_times(utime: Callable[..., None]) -> Callable[..., None]:

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 
 #: The submission's package name in the child.
 PACKAGE = "submission"
-#: The kind of a task that no order asks for: loading a data set for its zygote.
+#: Kinds of tasks that no order asks for: loading a data set for its zygote; scoring what a fold has predicted.
 LOAD = "load"
+SCORE = "score"
 #: Bytes of predictions, at most.
 MAX_OUTPUT = 1 << 30
 #: The unit of `ru_maxrss` in bytes (getrusage(2)): the kernel counts in KiB, macOS in bytes.
@@ -24,7 +25,7 @@ _LENGTH = struct.Struct("<Q")
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What the child is to do: prepare a data set, load one for its zygote, or run a fold."""
+    """What the child is to do: prepare or load a data set, run a fold, score or combine predictions."""
 
     kind: str
     # Bytes of memory, bytes of one file, and seconds until the soft limit tells the job to finish.
@@ -41,7 +42,14 @@ class Task:
     elements: tuple[str, ...] = ()
     held_out_test: float | None = None
     random_state: int | None = None
-    # Index arrays (int64, little-endian) and labels (`labels.dumps`): bytes, not part of the header.
+    metrics: tuple[str, ...] = ()
+    # How to cut folds: `splitter`, `parameters` and `groups`, and how many are given among the arrays.
+    cv: Mapping[str, Any] | None = None
+    given_folds: int = 0
+    # What to combine: submission and fold number of each, whose predictions are among the arrays.
+    predicted: tuple[tuple[int, int], ...] = ()
+    blend: bool = False
+    # Index arrays (int64, little-endian), labels (`labels.dumps`) and predictions: bytes, not part of the header.
     arrays: Mapping[str, bytes] = field(default_factory=dict)
 
     def encode(self) -> bytes:
@@ -62,7 +70,19 @@ class Task:
         for name, size in header["arrays"].items():
             arrays[name] = content[at : at + size]
             at += size
-        return cls(**header | {"elements": tuple(header["elements"]), "arrays": arrays})
+        tuples = {name: tuple(header[name]) for name in ("elements", "metrics")}
+        predicted = tuple((submission, fold) for submission, fold in header["predicted"])
+        return cls(**header | tuples | {"predicted": predicted, "arrays": arrays})
+
+
+def fold_rows(number: int) -> tuple[str, str]:
+    """What the arrays of the fold with this number are called, here and in files: rows to train and to validate on."""
+    return f"cv.{number}.train_is", f"cv.{number}.test_is"
+
+
+def predicted_parts(number: int) -> tuple[str, str]:
+    """The same for the predictions of the train part and of the test part."""
+    return f"predicted.{number}.train", f"predicted.{number}.test"
 
 
 @dataclass(frozen=True, slots=True)

@@ -56,7 +56,9 @@ class Zygote:
     def __init__(self, folder: Path, modules: Sequence[str] = ()) -> None:
         self.folder = folder
         self.used = time.monotonic()
-        self.labels: NDArray[Any] | None = None
+        # What the loader gave of the labels, as it encoded them; for csv data, those of the train part decoded.
+        self.labels: dict[str, bytes] = {}
+        self.y_train: NDArray[Any] | None = None
         self.jobs = 0
         self._asking = threading.Lock()
         self._imported: set[str] = set()

@@ -30,21 +30,21 @@ def import_custom(path: Path) -> ModuleType:
     return module
 
 
-def prepare_custom(module: Path) -> tuple[int, int]:
-    """Runs `prepare_data` in the module's folder; returns how many rows train and test part have."""
+def prepare_custom(module: Path) -> tuple[Any, Any]:
+    """Runs `prepare_data` in the module's folder; returns the labels of train and test part."""
     custom = import_custom(module)
     folder = str(module.parent)
     custom.prepare_data(folder)
     _, y_train = custom.get_train_data(folder)
     _, y_test = custom.get_test_data(folder)
-    return len(y_train), len(y_test)
+    return y_train, y_test
 
 
-def load(module: ModuleType, folder: Path) -> tuple[Any, Any, Any, int]:
-    """X and y of the train part, X of the test part and how many rows that has."""
+def load(module: ModuleType, folder: Path) -> tuple[Any, Any, Any, Any]:
+    """X and y of the train part, X and y of the test part."""
     X_train, y_train = module.get_train_data(str(folder))
     X_test, y_test = module.get_test_data(str(folder))
-    return X_train, y_train, X_test, len(y_test)
+    return X_train, y_train, X_test, y_test
 
 
 class CustomWorkflow:

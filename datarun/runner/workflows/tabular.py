@@ -27,12 +27,12 @@ def make(element: str, package: str) -> Any:
 
 def load(
     csv: Path, target_column: str, train_rows: NDArray[np.int64], test_rows: NDArray[np.int64]
-) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[Any]]:
-    """X of the train part and of the test part, and y of the train part."""
+) -> tuple[pd.DataFrame, pd.DataFrame, NDArray[Any], NDArray[Any]]:
+    """X of the train part and of the test part, and y of both."""
     table = pd.read_csv(csv)
     y = np.array(table.pop(target_column))
     X_train, X_test = (table.iloc[rows].reset_index(drop=True) for rows in (train_rows, test_rows))
-    return X_train, X_test, y[train_rows]
+    return X_train, X_test, y[train_rows], y[test_rows]
 
 
 class TabularWorkflow:
