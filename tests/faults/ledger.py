@@ -13,7 +13,9 @@ import psycopg2
 
 T = TypeVar("T")
 
-_PATIENCE = 90.0  # seconds for PostgreSQL to answer: it may be what is broken
+#: Seconds for what comes at once or soon, on a machine that has other work too.
+PATIENCE = 60.0
+_AWAY = 90.0  # seconds for PostgreSQL to answer: it may be what is broken
 
 _SET_UP = """
     CREATE TABLE ledger (
@@ -36,9 +38,11 @@ _SET_UP = """
         FOR EACH ROW EXECUTE FUNCTION note_prediction();
 """
 
-#: What a job may be seen as; a strike waits until there are some of each.
+#: Data sets that are being prepared now.
+PREPARING = "data sets preparing"
+#: What a fold may be seen as; a strike waits until there are some of each.
 STATES = (
-    *("waiting for data", "created", "queued", "running", "trained", "validated"),
+    *(PREPARING, "waiting for data", "created", "queued", "running", "trained", "validated"),
     *("succeeded", "failed", "cancelled"),
 )
 _JOBS = """
@@ -49,6 +53,8 @@ _CENSUS = f"""
     SELECT CASE WHEN waits_for_data AND state = 'created' THEN 'waiting for data'
                 WHEN state = 'running' AND stage <> '' THEN stage ELSE state END, count(*)
     {_JOBS} GROUP BY 1
+    UNION ALL
+    SELECT '{PREPARING}', count(*) FROM runapp_job WHERE kind = 'prepare' AND state = 'running'
 """
 _ENDS = f"""
     SELECT fold.databoard_sf_id, state, failure, message, runner,
@@ -108,7 +114,7 @@ class Ledger:
 
     def ask(self, query: str, *parameters: Any) -> list[tuple[Any, ...]]:
         """The rows that PostgreSQL answers; asked again while it is away."""
-        until = time.monotonic() + _PATIENCE
+        until = time.monotonic() + _AWAY
         while True:
             try:
                 return self._ask(query, parameters)
@@ -142,7 +148,7 @@ class Ledger:
         """
         blocker = psycopg2.connect(self._url)  # it goes with PostgreSQL
         blocker.cursor().execute("LOCK TABLE runapp_prediction IN SHARE MODE")
-        wait_for(lambda: self.one(_WAITING_TO_PREDICT), 20, "a collector in the middle of a batch")
+        wait_for(lambda: self.one(_WAITING_TO_PREDICT), "a collector in the middle of a batch")
 
     # --- runners and schedulers ------------------------------------------------------------------
 
@@ -218,7 +224,7 @@ class Ledger:
         return {id for (id,) in self.ask(_TWICE, ids, ids, ids)}
 
 
-def wait_for(condition: Callable[[], T], timeout: float, what: str, period: float = 0.05) -> T:
+def wait_for(condition: Callable[[], T], what: str, timeout: float = PATIENCE, period: float = 0.05) -> T:
     """What `condition` returns as soon as it is true."""
     until = time.monotonic() + timeout
     while not (value := condition()):

@@ -21,7 +21,6 @@ from .workload import Client
 
 _SLOTS = 2
 _DISK = 64 << 20  # bytes
-_READY = 60.0  # seconds until all processes serve
 _BROKER_PORT = 5672  # on the switch
 
 
@@ -110,7 +109,7 @@ class Stack(Platform):
         if self.isolated:
             binds.append(f"{isolation.address(isolation.MASTER)}:{port}")
         self.start("web", "gunicorn", *(part for bind in binds for part in ("--bind", bind)), "datarun.wsgi")
-        wait_for(self._web_answers, 30, "an answer of the web process")
+        wait_for(self._web_answers, "an answer of the web process")
 
     def revive(self, name: str, sabotage: str = "", **environment: str) -> None:
         """Starts the scheduler or runner with this name, as a service manager would after its death."""
@@ -182,7 +181,7 @@ class Stack(Platform):
             words = (self.ledger.active_scheduler() or "").split(":")
             return next((name for name in self.schedulers if self._pid(name) in words), None)
 
-        return str(wait_for(found, 30, "a scheduler that holds the lease"))
+        return str(wait_for(found, "a scheduler that holds the lease"))
 
     def _pid(self, name: str) -> str:
         return str(self.processes[name].pid) if name in self.processes else "none"
@@ -196,7 +195,7 @@ class Stack(Platform):
             assert not dead, f"{', '.join(dead)} ended by itself\n{self.tails(dead)}"
             return wanted <= self.ledger.live_runners()
 
-        wait_for(heard, _READY, "news of all runners")
+        wait_for(heard, "news of all runners")
         self.active_scheduler()
 
     def log_of_runners(self) -> str:

@@ -31,7 +31,7 @@ def test_folds_longer_than_the_consumer_timeout_run_once(
 
 def run_long_folds(trial: Trial) -> None:
     with trial.strike("folds of 15 s, consumer_timeout 5 s", long=4) as fault:
-        wait_for(lambda: not trial.stack.ledger.left(fault.long), 60, "the end of the long folds")
+        wait_for(lambda: not trial.stack.ledger.left(fault.long), "the end of the long folds")
 
 
 def _expect_enforcement(url: str) -> None:

@@ -1,6 +1,7 @@
 """A trial: the platform works on folds in every state, a fault strikes, and all of it is counted afterwards."""
 
 import base64
+import os
 import random
 import time
 import zlib
@@ -18,15 +19,16 @@ from numpy.typing import NDArray
 from datarun.contract.states import Stage
 from test_files import post_api
 
-from .ledger import STATES, End, wait_for
+from .ledger import PREPARING, STATES, End, wait_for
 from .stack import Stack, runner_name
 from .workload import Client, Fold, Workload
 
 _NAP = 0.5  # seconds that some folds sleep in each stage
 _LONG_NAP = 5.0  # the same, of long ones: they run for longer than a lease, and than consumer_timeout
 _PREPARATION = 6.0  # seconds that the data set takes which is being prepared when the fault strikes
-_ALL_STATES = 30.0  # seconds until there are folds in every state
-_PATIENCE = 90.0  # seconds after the fault until every fold has ended
+_ALL_STATES = 5  # times that a data set is prepared in the hope of folds in every state meanwhile
+_STANDSTILL = 60.0  # seconds without any change after which there will be none
+_PROMISED = 15.0  # seconds in which a runner's death is found, and a scheduler that hangs is replaced
 
 HEADER = f"{'':44}submitted   right   wrong    lost   twice waiting  normal after"
 
@@ -68,7 +70,7 @@ class Fault:
                 return next((name for name in names if self.running_on(name, folds)), None)
             return next((name for name in names if self.running_on(name, stage=Stage.TRAINED)), None)
 
-        name = wait_for(busy, 20, "a busy runner")
+        name = wait_for(busy, "a busy runner")
         assert name is not None
         self.victims.add(runner_name(name))
         return name
@@ -85,10 +87,28 @@ class Fault:
         time.sleep(self.rng.uniform(at_least, at_most))
 
     def wait_for_end(self) -> None:
-        """Returns when every fold has ended, or ought to have."""
-        until = time.monotonic() + _PATIENCE
-        while self.stack.ledger.left(self.ids) and time.monotonic() < until:
+        """Returns when every fold has ended, or none does any more."""
+        left, until = len(self.folds) + 1, 0.0
+        while now := self.stack.ledger.left(self.ids):
+            if now < left:
+                left, until = now, time.monotonic() + _STANDSTILL
+            elif time.monotonic() > until:
+                return
             time.sleep(0.1)
+
+    def expect(self, condition: Callable[[], object], what: str, since: float | None = None) -> None:
+        """Waits for what is promised within 15 s of `since`, a number of `seconds`, or of now; notes when it came.
+
+        Where other work takes the processors, that it came late is noted, and no failure.
+        """
+        since = self.seconds() if since is None else since
+        wait_for(condition, what)
+        taken = self.seconds() - since
+        self.notes.append(f"{what} after {taken:.1f} s")
+        if taken > _PROMISED:
+            load, processors = os.getloadavg()[0], os.cpu_count() or 1
+            assert load > 2 * processors, f"{what} came after {taken:.1f} s, and not within {_PROMISED:g} s"
+            self.notes.append(f"later than promised, at a load of {load:.0f} on {processors} processors")
 
     def seconds(self) -> float:
         """Since it struck."""
@@ -130,9 +150,11 @@ class Trial:
         self.stack.wait_until_normal()
         fault = Fault(name, self.stack, random.Random(f"{self._seed} {name}"), [])
         with Mailbox(self.stack.client) as mailbox:
-            self._submit(fault, long, nap)
+            # Content of its own for each fault: what an earlier one has left in caches and folders is of no use.
+            workload = Workload(self.stack.client, random.Random(f"{self._seed} {fault.name} {self._number}"))
+            self._submit(fault, workload, long, nap)
             dropped = self.stack.ledger.dropped()
-            census = self._wait_for_every_state(fault)
+            census = self._wait_for_every_state(fault, workload)
             fault.struck_at = self.stack.ledger.now()
             in_flight = self.stack.ledger.in_flight(fault.ids)
             self._say("")
@@ -148,12 +170,9 @@ class Trial:
             raise TrialFailed("\n".join([name, *tally.problems[:20]]))
         self.stack.wait_until_normal()
 
-    def _submit(self, fault: Fault, long: int, nap: float) -> None:
+    def _submit(self, fault: Fault, workload: Workload, long: int, nap: float) -> None:
         """Posts the folds, and cancels some."""
-        # Content of its own for each fault: what an earlier one has left in caches and folders is of no use.
-        workload = Workload(self.stack.client, random.Random(f"{self._seed} {fault.name} {self._number}"))
         data, wide = workload.data_set(), workload.data_set(wide=True)
-        late = workload.data_set(wide=True, seconds=_PREPARATION)
         # Each is a submission of its own, and submissions take turns.
         long_folds = workload.folds(data, long, nap)
         napping = workload.folds(data, self._number // 3, _NAP)
@@ -162,7 +181,6 @@ class Trial:
             *workload.folds(data, self._number // 2),
             *workload.folds(data, 2, fails=True),
             *workload.folds(wide, self._number // 10),
-            *workload.folds(late, self._number // 20),
         ]
         fault.long = [fold.id for fold in long_folds]
         fault.cancelled = {fold.id for fold in napping[-3:]}
@@ -171,18 +189,38 @@ class Trial:
                 f"{self.stack.url}runapp/submissionfold/{id}/cancel/", auth=self.stack.client[1:], timeout=30
             )
             assert answer.ok, answer.text
-        for data_set in (late, wide, data):  # from here on they run
+        for data_set in (wide, data):  # from here on they run
             workload.prepare(data_set)
 
-    def _wait_for_every_state(self, fault: Fault) -> Counter[str]:
-        census: Counter[str] = Counter()
-        until = time.monotonic() + _ALL_STATES
-        while not all(census[state] for state in STATES):
-            assert time.monotonic() < until, (
-                f"there were never folds in every state at once, the last: {census}"
+    def _wait_for_every_state(self, fault: Fault, workload: Workload) -> Counter[str]:
+        """How many folds are in each state, at a moment at which there are some in every one and data are prepared.
+
+        Preparation begins when folds are in all other states; should it end too soon, another data set follows.
+        """
+        for _ in range(_ALL_STATES):
+            late = workload.data_set(wide=True, seconds=_PREPARATION)
+            fault.folds += workload.folds(late, self._number // 20)
+            self._wait_for_census(fault, lambda found: all(found[s] for s in STATES if s != PREPARING))
+            workload.prepare(late)
+            census = self._wait_for_census(
+                fault, lambda found: all(found[s] for s in STATES) or not found["waiting for data"]
             )
-            census = self.stack.ledger.census(fault.ids)
-        return census
+            if census["waiting for data"]:
+                return census
+        raise TrialFailed(f"there were never folds in every state at once, the last: {census}")
+
+    def _wait_for_census(self, fault: Fault, reached: Callable[[Counter[str]], bool]) -> Counter[str]:
+        """The first census that is such, for as long as there is any change from one to the next."""
+        census, until = Counter[str](), 0.0
+        while True:
+            last, census = census, self.stack.ledger.census(fault.ids)
+            if reached(census):
+                return census
+            if census != last:
+                until = time.monotonic() + _STANDSTILL
+            if time.monotonic() > until:
+                raise TrialFailed(f"nothing changes for {_STANDSTILL:g} s: {census}")
+            time.sleep(0.05)
 
     # --- counting ----------------------------------------------------------------------------------
 
