@@ -12,6 +12,7 @@ from datarun.contract import npy
 
 #: Folds of ten data sets, ten to a submission, in the order in which they were posted, by 300 users. All but the last
 #: `waiting` have run: one in 19 failed, one in 20 needed two attempts, one in a thousand is new.
+#: For one in three a claim was dropped, and for one in 30,000 something that can't be read.
 _FILL = """
 INSERT INTO runapp_blob (sha256, size, content) VALUES (repeat('a', 64), 8, '\\x0000000000000000')
     ON CONFLICT DO NOTHING;
@@ -55,6 +56,8 @@ INSERT INTO runapp_prediction (fold_id, train, test)
     SELECT g, %(array)s, %(array)s FROM filled WHERE done AND NOT failed;
 INSERT INTO runapp_attempt (job_id, number, runner, outcome, failure, message, log)
     SELECT id, 0, 'bench', 'failed', 'lost', '', '' FROM filled WHERE done AND g %% 20 = 1;
+INSERT INTO runapp_dropped (reason, runner, job, detail)
+    SELECT CASE WHEN g %% 30000 = 3 THEN 'parked' ELSE 'stale claim' END, 'bench', id, '' FROM filled WHERE g %% 3 = 0;
 """
 
 

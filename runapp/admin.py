@@ -21,7 +21,7 @@ from .models import (
     Submission,
     SubmissionFold,
 )
-from .services import jobs, runners, waiting
+from .services import jobs, metrics, runners, waiting
 from .services.waiting import Waiting
 
 if TYPE_CHECKING:
@@ -299,9 +299,21 @@ class RunnerTokenAdmin(ReadOnlyAdmin):
     list_display = ("name", "created_at")
 
 
+class _ReasonFilter(admin.SimpleListFilter):
+    """The same for the reasons to drop a message."""
+
+    title = parameter_name = "reason"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(reason, reason) for reason in metrics.reasons_to_drop()]
+
+    def queryset(self, request: HttpRequest, dropped: QuerySet[Dropped]) -> QuerySet[Dropped]:
+        return dropped.filter(reason=self.value()) if self.value() else dropped
+
+
 @admin.register(Dropped)
-class DroppedAdmin(ReadOnlyAdmin):
+class DroppedAdmin(ManyRowsAdmin, ReadOnlyAdmin):
     list_display = ("at", "reason", "runner", "job", "detail")
-    list_filter = ("reason",)
-    date_hierarchy = "at"
-    show_full_result_count = False
+    list_filter = (_ReasonFilter,)
+    search_fields = ("job",)
+    sortable_by = ("at",)

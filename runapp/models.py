@@ -364,7 +364,11 @@ class Dropped(models.Model):
 
     class Meta:
         verbose_name_plural = "dropped messages"
-        indexes = (models.Index(fields=["at"], name="dropped_at"),)
+        indexes = (
+            models.Index(fields=["at"], name="dropped_at"),
+            models.Index(fields=["reason", "id"], name="dropped_reason"),
+            models.Index(fields=["job"], name="dropped_job"),
+        )
 
     def __str__(self) -> str:
         return f"{self.reason}: {self.job or self.detail[:40]}"

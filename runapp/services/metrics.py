@@ -14,6 +14,7 @@ from django.db import connection
 
 from datarun.contract.messages import Outcome
 from datarun.contract.states import JobState
+from runapp.models import Counter as Counted
 
 
 @dataclass(frozen=True)
@@ -103,6 +104,12 @@ def count_attempts(outcome: str, number: int) -> None:
 def count_dropped(reasons: Iterable[str]) -> None:
     """Counts messages that changed nothing. Unlike their records these numbers only grow."""
     add({("datarun_dropped", labels(reason=reason)): number for reason, number in Counter(reasons).items()})
+
+
+def reasons_to_drop() -> list[str]:
+    """Why messages have been dropped so far."""
+    counted = Counted.objects.filter(name="datarun_dropped").values_list("labels", flat=True)
+    return sorted(json.loads(label)["reason"] for label in counted)
 
 
 def count_outcomes(outcomes: Iterable[Outcome]) -> None:

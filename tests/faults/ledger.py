@@ -39,7 +39,7 @@ _SET_UP = """
 """
 
 #: Data sets that are being prepared now.
-PREPARING = "data sets preparing"
+PREPARING = "data sets in preparation"
 #: What a fold may be seen as; a strike waits until there are some of each.
 STATES = (
     *(PREPARING, "waiting for data", "created", "queued", "running", "trained", "validated"),

@@ -158,7 +158,7 @@ class Trial:
             fault.struck_at = self.stack.ledger.now()
             in_flight = self.stack.ledger.in_flight(fault.ids)
             self._say("")
-            self._say(f"{name}, with folds " + ", ".join(f"{state} {census[state]}" for state in STATES))
+            self._say(f"{name}, with " + ", ".join(f"{state} {census[state]}" for state in STATES))
             yield fault
             in_flight += self.stack.ledger.in_flight(fault.ids)
             fault.wait_for_end()

@@ -1,8 +1,9 @@
-"""With 100,000 folds, of which 15,000 wait, all that the scheduler does again and again, and every page of a list, uses
-indexes: no statement reads one of the big tables from end to end.
+"""With 100,000 folds, of which a tenth waits, all that the scheduler does again and again, and every page of a list,
+uses indexes: no statement reads one of the big tables from end to end. `bin/test --scale` asks for a million folds.
 """
 
 import json
+import os
 import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,9 +13,11 @@ from uuid import UUID
 
 import numpy as np
 import pytest
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.db import connection
+from django.db.models import Model
 from django.db.models.functions import Now
 from django.test import Client
 from django.urls import reverse
@@ -24,15 +27,16 @@ from benchmarks import database
 from datarun.broker import connection as broker
 from datarun.contract.messages import Claim, HandedBack, LogChunk, Outcome, Result, StageReached, Stopped
 from datarun.contract.states import FoldState, JobState
-from runapp.models import Job, Prediction, RawData, Submission, SubmissionFold
+from runapp.models import Dropped, Job, Prediction, RawData, Runner, Submission, SubmissionFold
 from runapp.scheduler import reap
 from runapp.scheduler.dispatch import Dispatcher
 from runapp.services import results, retention
 from tests.integration.jobs import RUNNER, live
 
-FOLDS, WAITING = 100_000, 15_000
+FOLDS = int(os.environ.get("SCALE_FOLDS", "100_000"))
+WAITING = FOLDS // 10
 SLOTS = 40
-BIG = "runapp_(job|attempt|submission|submissionfold|prediction)"
+BIG = "runapp_(job|attempt|submission|submissionfold|prediction|dropped)"
 LAST = FOLDS - 5  # a fold that waits
 
 pytestmark = pytest.mark.django_db
@@ -49,7 +53,13 @@ def _filled(django_db_setup: None, django_db_blocker: DjangoDbBlocker) -> Iterat
 
 @pytest.fixture(autouse=True)
 def _use(_filled: None, db: None) -> None:
-    live(RUNNER, slots=SLOTS)
+    lives(SLOTS)
+
+
+def lives(slots: int) -> None:
+    """The runner is there, however slow the test may be."""
+    live(RUNNER, slots=slots)
+    Runner.objects.update(last_seen=Now() + timedelta(hours=1))
 
 
 class Statement(Protocol):
@@ -121,7 +131,7 @@ def test_a_round_of_dispatch_costs_as_many_statements_for_many_orders_as_for_few
         broker.declare_all(broker_connection)
         numbers, published = [], []
         for slots in (2, 40):
-            live(RUNNER, slots=slots)
+            lives(slots)
             dispatcher = Dispatcher(broker_connection)
             with indexed() as plans:
                 published.append(dispatcher.run_once())
@@ -307,12 +317,20 @@ def test_asking_for_predictions(route: str, body: dict[str, Any], raw_data: int)
     assert len(answer.json()) >= 10
 
 
-@pytest.mark.parametrize("model", [Job, SubmissionFold, Submission])
-def test_the_lists_of_the_admin_pages(get: Get, model: type[Job | SubmissionFold | Submission]) -> None:
+@pytest.mark.parametrize("model", admin.site._registry, ids=lambda model: model._meta.model_name)
+def test_the_lists_of_the_admin_pages(get: Get, model: type[Model]) -> None:
+    pages = reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist")
+    for query in ("", "?p=2"):
+        get(pages + query)
+
+
+@pytest.mark.parametrize("model", [Job, SubmissionFold, Submission, Dropped])
+def test_the_admin_pages_of_a_row_and_the_way_to_it(get: Get, model: type[Model]) -> None:
     pages = reverse(f"admin:runapp_{model._meta.model_name}_changelist")
-    row = model.objects.order_by("pk")[1000]
-    for query in ("", "?p=3", f"?q={row.pk}"):
-        assert f"{pages}{row.pk}/" in get(pages + query).content.decode() or query != f"?q={row.pk}"
+    row = model._default_manager.order_by("pk")[1000]
+    name = row.job if isinstance(row, Dropped) else row.pk
+    assert f"{pages}{row.pk}/" in get(f"{pages}?q={name}").content.decode()
+    get(f"{pages}{row.pk}/change/")
 
 
 def test_the_filtered_lists_of_the_admin_pages(get: Get, raw_data: int) -> None:
@@ -325,3 +343,5 @@ def test_the_filtered_lists_of_the_admin_pages(get: Get, raw_data: int) -> None:
     ):
         get(f"/admin/runapp/submissionfold/?{query}")
     get(f"/admin/runapp/submission/?raw_data__id__exact={raw_data}")
+    for reason in ("stale claim", "parked"):
+        assert reason in get(f"/admin/runapp/dropped/?reason={reason}").content.decode()
