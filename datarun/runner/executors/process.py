@@ -4,7 +4,6 @@ import hashlib
 import json
 import logging
 import os
-import re
 import shutil
 import stat
 import tempfile
@@ -41,7 +40,7 @@ from datarun.contract.splitters import MOST_FOLDS
 from datarun.contract.states import JobKind, Stage
 from datarun.runner import predictions
 from datarun.runner.blobs import BlobError, BlobStore
-from datarun.runner.sandbox import labels
+from datarun.runner.sandbox import imports, labels
 from datarun.runner.sandbox import run as sandbox
 from datarun.runner.sandbox.cgroup import Cgroups
 from datarun.runner.sandbox.log import clean
@@ -70,12 +69,6 @@ _UNDERTAKERS = 4
 _MOST_FUNERALS = 8
 #: What a zygote for a csv has imported before it has the data.
 _TABULAR = ("datarun.runner.workflows.tabular",)
-_IMPORT = re.compile(
-    r"^[ \t]*(?:from|import)[ \t]+((?:numpy|scipy|pandas|sklearn|joblib)(?:\.\w+)*)(?:[ \t]+import[ \t(]+([\w, \t]+))?",
-    re.M,
-)
-#: What of it is imported for all folds: what users are meant to import, and what changes nothing else.
-_IMPORTABLE = re.compile(r"\w+(?:\.(?!conftest|distutils|experimental|f2py|test)[a-z]\w*)?")
 
 
 class Refused(Exception):
@@ -538,15 +531,9 @@ def _seed(order: FoldOrder) -> int:
 
 
 def _wanted(submission: Path) -> set[str]:
-    """Modules of the scientific stack that a submission's files name, to be imported once for all folds.
-
-    Found by looking at the text: nothing of a submission is parsed or executed here.
-    """
-    wanted = set()
-    for path in submission.glob("*.py"):
-        for module, names in _IMPORT.findall(path.read_text(errors="replace")):
-            wanted |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))}
-    return {match.group() for name in wanted if (match := _IMPORTABLE.match(name))}
+    """What a submission's files import."""
+    sources = (path.read_text(errors="replace") for path in submission.glob("*.py"))
+    return set().union(*map(imports.named_in, sources))
 
 
 def _counts(report: Mapping[str, Any]) -> dict[str, int]:
