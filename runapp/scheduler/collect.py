@@ -7,7 +7,7 @@ lost.
 import logging
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, get_args
 
 from django.db import InterfaceError, OperationalError, transaction
@@ -25,6 +25,8 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 #: How long a batch waits for company once it has its first message, in seconds.
 _LINGER = 0.002
+#: Seconds between the beginnings of two batches while jobs wait for slots: one for many folds costs little more.
+_PACE = 0.1
 #: Seconds between two pings.
 _PING = 2.0
 #: Without a ping for so many seconds it does not hear.
@@ -92,12 +94,14 @@ def _age(ping: Ping) -> float:
 
 
 class Collector:
-    """Takes messages from one connection and has them recorded."""
+    """Takes messages from one connection and has them recorded. `is_behind`: whether jobs wait for slots."""
 
-    def __init__(self, connection: Connection, hearing: Hearing) -> None:
-        self._connection, self._hearing = connection, hearing
+    def __init__(
+        self, connection: Connection, hearing: Hearing, is_behind: Callable[[], bool] = lambda: False
+    ) -> None:
+        self._connection, self._hearing, self._is_behind = connection, hearing, is_behind
         self._batch: list[Message] = []
-        self._next_ping = 0.0
+        self._next_ping = self._begun = 0.0
         self._consumers: dict[str, Consumer] = {}
         hearing.restart()
         self._consume(queues.EVENTS)
@@ -113,8 +117,10 @@ class Collector:
         if not self._batch and not self._drain(timeout):
             broker.keep_alive(self._connection)
             return False
-        while len(self._batch) < BATCH and self._drain(_LINGER):
+        due = self._begun + _PACE if self._is_behind() else 0.0
+        while len(self._batch) < BATCH and self._drain(max(_LINGER, due - time.monotonic())):
             pass
+        self._begun = time.monotonic()
         batch, self._batch[:] = list(self._batch), []
         self._record(batch)
         return True

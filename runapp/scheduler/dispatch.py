@@ -23,8 +23,8 @@ from runapp.services.results import Told
 logger = logging.getLogger(__name__)
 
 #: Seconds of work that wait in the broker, so that a slot has its next order without a round trip to here.
-_BUFFER = 0.25
-_MAX_BUFFER = 8  # orders a slot
+_BUFFER = 0.5
+_MAX_BUFFER = 16  # orders a slot
 _BATCH = 500
 
 
@@ -34,12 +34,15 @@ class Dispatcher:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._turns = fairness.Turns()
+        #: Whether the last round left jobs that wait for a slot.
+        self.behind = False
         # A broker may be connected and take nothing, for want of memory or disk: then no job is queued in vain.
         broker.publish(connection, queues.EVENTS, wire.encode(Ping(sender="dispatch", number=0)))
 
     def run_once(self) -> int:
         """One round over all queues; returns how many orders were published."""
         tell(self._connection, _cancelled())
+        self.behind = False
         waiting_in = fairness.with_work(self._turns.in_turn())
         return sum(self._dispatch(name) for name in waiting_in)
 
@@ -51,7 +54,8 @@ class Dispatcher:
             number = self._publish(name, limit, others=len(serving) > 1)
             published += number
             if number < limit:
-                break
+                return published
+        self.behind = True
         return published
 
     def _publish(self, name: str, limit: int, others: bool) -> int:

@@ -25,7 +25,7 @@ from .collect import Collector, Hearing
 logger = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds until a loop tries again after an error
-_PACE = 0.04  # seconds between the beginnings of two rounds of dispatch
+_PACE = 0.1  # seconds between the beginnings of two rounds of dispatch while jobs wait for slots
 _TIDY = 60.0  # seconds between two looks at what waits and what is old
 _RENEW = lease.LENGTH.total_seconds() / 4
 
@@ -44,6 +44,7 @@ class Scheduler:
         self._work = threading.Event()  # something to dispatch
         self._hearing = Hearing()
         self._active_until = 0.0
+        self._behind = False  # whether jobs wait for slots
         self._reaches_broker = threading.Event()
 
     def run(self) -> None:
@@ -122,9 +123,11 @@ class Scheduler:
                     begun = time.monotonic()
                     if self._active:
                         dispatcher.run_once()
+                        self._behind = dispatcher.behind
                     self._wait(broker_connection)
                     # Where folds are short, each that ends makes work: a round for several costs as much as for one.
-                    self._stopping.wait(begun + _PACE - time.monotonic())
+                    if self._behind:
+                        self._stopping.wait(begun + _PACE - time.monotonic())
                     close_old_connections()
             finally:
                 self._reaches_broker.clear()
@@ -139,7 +142,7 @@ class Scheduler:
     def _collect(self) -> None:
         with broker.connect(self._broker_url) as broker_connection:
             broker.declare_all(broker_connection)
-            collector = Collector(broker_connection, self._hearing)
+            collector = Collector(broker_connection, self._hearing, lambda: self._behind)
             while not self._stopping.is_set():
                 collector.run_once(timeout=0.5)
                 close_old_connections()
