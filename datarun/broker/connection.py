@@ -11,7 +11,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from amqp.exceptions import AMQPError
-from kombu import Connection, Consumer, Message, Producer, Queue
+from kombu import Connection, Consumer, Exchange, Message, Producer, Queue
 from kombu.exceptions import OperationalError
 
 from datarun.contract import queues, wire
@@ -50,6 +50,8 @@ def connect(url: str) -> Connection:
         return Connection(transport=_FILESYSTEM, transport_options={"folder": folder} | _NO_RETRIES)
     return _Connection(
         url,
+        # With TLS, by the system's authorities (or those of SSL_CERT_FILE), and for the host of the URL.
+        ssl={"server_hostname": None} if urlsplit(url).scheme == "amqps" else False,
         heartbeat=HEARTBEAT,
         connect_timeout=5,
         transport_options={
@@ -75,10 +77,23 @@ def queue(name: str) -> Queue:
 
 
 def declare_all(connection: Connection) -> None:
-    """Every queue that master and runners share. Declaring again changes nothing."""
+    """Every queue that master and runners share, and the exchange of reports. The scheduler's: runners may not.
+
+    Declaring again changes nothing.
+    """
     channel = connection.default_channel
+    Exchange(queues.REPORTS, "direct", durable=True)(channel).declare()
     for name in (*queues.ORDER_QUEUES, queues.RESULTS, queues.EVENTS, queues.PARKED):
         queue(name)(channel).declare()
+    for name in queues.REPORTED:
+        queue(name)(channel).bind_to(queues.REPORTS, routing_key=name)
+
+
+def report(connection: Connection, queue_name: str, body: bytes) -> None:
+    """Puts what a runner says on one of the queues that the master reads. As `publish`."""
+    # In a folder there is only the default exchange, and one user.
+    shared = connection.transport.driver_type == "filesystem"
+    publish_all(connection, [(queue_name, body)], exchange="" if shared else queues.REPORTS)
 
 
 def publish(connection: Connection, queue_name: str, body: bytes, mandatory: bool = True) -> None:
@@ -94,6 +109,7 @@ def publish_all(
     messages: Iterable[tuple[str, bytes]],
     accepted: Callable[[int], object] = lambda position: None,
     mandatory: bool = True,
+    exchange: str = "",
 ) -> None:
     """Puts messages (queue, body) on their queues; the broker's confirms are awaited for all of them together.
 
@@ -108,7 +124,7 @@ def publish_all(
         producer.publish(
             body,
             routing_key=queue_name,
-            exchange="",
+            exchange=exchange,
             content_type=wire.CONTENT_TYPE,
             content_encoding="binary",
             delivery_mode="persistent",

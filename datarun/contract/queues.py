@@ -1,4 +1,8 @@
-"""The queues between master and runners, named by what runners subscribe to."""
+"""The queues between master and runners, named by what runners subscribe to, and who may do what with them."""
+
+import re
+from collections.abc import Iterable
+from typing import NamedTuple
 
 LIGHT = "L"
 HEAVY = "H"
@@ -18,7 +22,27 @@ COLLECTED = (RESULTS, EVENTS)
 #: Messages that nobody could decode, with the reason.
 PARKED = "parked"
 
+#: The exchange through which runners report. Who may write to the default exchange reaches every queue, those
+#: of other runners among them; this one leads to what the master reads, and nowhere else.
+REPORTS = "reports"
+REPORTED = (RESULTS, EVENTS, PARKED)
+
 
 def control(runner: str) -> str:
     """The queue that tells one runner what to stop."""
     return f"control.{runner}"
+
+
+class Permissions(NamedTuple):
+    """What a user of RabbitMQ may make, write to and read from: regular expressions of queues and exchanges."""
+
+    configure: str
+    write: str
+    read: str
+
+
+def permissions(runner: str, served: Iterable[str]) -> Permissions:
+    """What the runner of this name needs: to read what it serves, and its own control queue; and to report."""
+    own = re.escape(control(runner))
+    readable = "|".join([*(re.escape(name) for name in served), own])
+    return Permissions(configure=f"^{own}$", write=f"^{REPORTS}$", read=f"^({readable})$")

@@ -131,7 +131,6 @@ class Consumer:
 
     def _control(self, connection: Any) -> None:
         """Sends heartbeats and does what the control queue says, until a signal asks to stop."""
-        broker.declare_all(connection)
         name = queues.control(self._name)
         broker.queue(name)(connection.default_channel).declare()
         broker.consumer(connection.default_channel, [name], self._obey, prefetch=10).consume()
@@ -176,7 +175,7 @@ class Consumer:
             unprotected=self._unprotected,
             leaving=leaving,
         )
-        broker.publish(connection, queues.EVENTS, wire.encode(heartbeat))
+        broker.report(connection, queues.EVENTS, wire.encode(heartbeat))
 
 
 def _versions() -> dict[str, str]:

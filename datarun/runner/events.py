@@ -39,7 +39,6 @@ class EventSender:
         while not self._stopping.is_set():
             try:
                 with broker.connect(self._broker_url) as connection:
-                    broker.declare_all(connection)
                     self._serve(connection)
             except broker.BrokerError as error:
                 logger.debug("events: %s; trying again", error)
@@ -55,4 +54,4 @@ class EventSender:
             except queue.Empty:
                 broker.keep_alive(connection)
                 continue
-            broker.publish(connection, queues.EVENTS, wire.encode(event))
+            broker.report(connection, queues.EVENTS, wire.encode(event))

@@ -94,7 +94,6 @@ class Slot:
         while not self._stopping.is_set() or self._undelivered is not None:
             try:
                 with broker.connect(self._broker_url) as connection:
-                    broker.declare_all(connection)
                     self._serve(connection)
             except broker.BrokerError as error:
                 logger.warning("broker: %s; trying again", error)
@@ -167,7 +166,7 @@ class Slot:
         """Makes the order this runner's. If that fails nobody knows whether the claim holds: then it is given back."""
         claim = Claim(order.job, order.attempt, self._runner)
         try:
-            broker.publish(connection, queues.RESULTS, wire.encode(claim))
+            broker.report(connection, queues.RESULTS, wire.encode(claim))
             message.ack()
         except BaseException:
             self._taken.remove(order.job, order.attempt)
@@ -186,7 +185,7 @@ class Slot:
                 self._hold(connection, message)
             else:  # the master finds that the order is gone, and sends another
                 logger.warning("parked an order of %d bytes: %s", len(body), error)
-                broker.publish(connection, queues.PARKED, body)
+                broker.report(connection, queues.PARKED, body)
                 message.ack()
             return None
         return order
@@ -243,7 +242,7 @@ class Slot:
     def _deliver(self, connection: Connection) -> None:
         """Publishes the result that is still due. It stays due until the broker has confirmed it."""
         if self._undelivered is not None:
-            broker.publish(connection, queues.RESULTS, wire.encode(self._undelivered))
+            broker.report(connection, queues.RESULTS, wire.encode(self._undelivered))
             self._undelivered = None
 
 

@@ -247,15 +247,15 @@ def test_a_claim_of_which_nobody_knows_whether_it_arrived_is_given_back(
     master: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker took it, and its confirmation was lost with the connection."""
-    publish, gate = broker.publish, Gate(open=True)
+    report, gate = broker.report, Gate(open=True)
 
     def loses_its_first_confirmation(*arguments: Any) -> None:
         monkeypatch.undo()
-        publish(*arguments)
+        report(*arguments)
         raise ConnectionResetError
 
-    monkeypatch.setattr(broker, "publish", loses_its_first_confirmation)
-    publish(master.connection, "L", wire.encode(order()))
+    monkeypatch.setattr(broker, "report", loses_its_first_confirmation)
+    master.send("L", order())
     with serving(master, gate):
         results = master.results(4)
     assert [type(result) for result in results] == [Claim, HandedBack, Claim, Outcome]
