@@ -21,13 +21,19 @@ class NpyError(ValueError):
 
 
 def dumps(array: NDArray[Any]) -> bytes:
-    """`array` (any numeric dtype and shape) as `.npy` bytes, in C order."""
-    array = np.asarray(array, order="C")
-    return _header(array.dtype, array.shape) + array.tobytes()
+    """`array` (any numeric dtype and shape) as `.npy` bytes, in Fortran order if its memory is, otherwise in C order.
+
+    Sums depend on the order in their last bits.
+    """
+    array = np.asarray(array)
+    if not array.flags.forc:
+        array = array.copy(order="K")
+    fortran_order = array.flags.fnc
+    return _header(array.dtype, array.shape, fortran_order) + array.tobytes("F" if fortran_order else "C")
 
 
 def loads(content: bytes) -> NDArray[Any]:
-    """The array in `content`; its own memory, C order.
+    """The array in `content`; its own memory, in the order that it was written in.
 
     Raises
     ------
@@ -44,18 +50,18 @@ def loads(content: bytes) -> NDArray[Any]:
         raise NpyError(f"shape {shape} of {dtype} doesn't fit {len(content) - start} bytes")
     flat = np.frombuffer(content, dtype=dtype, offset=start)
     try:
-        return flat.reshape(shape, order="F" if fortran_order else "C").copy(order="C")
+        return flat.reshape(shape, order="F" if fortran_order else "C").copy(order="K")
     except ValueError as error:  # beside a side of zero, others fit that no array can have
         raise NpyError(f"shape {shape} of {dtype} is too large") from error
 
 
 @lru_cache(maxsize=256)
-def _header(dtype: np.dtype[Any], shape: tuple[int, ...]) -> bytes:
+def _header(dtype: np.dtype[Any], shape: tuple[int, ...], fortran_order: bool) -> bytes:
     """What stands before the numbers. Many arrays have the same, and making it takes longer than copying them."""
     if dtype.hasobject:
         raise ValueError(f"an array of {dtype} would have to be pickled")
     buffer = io.BytesIO()
-    described = {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": False, "shape": shape}
+    described = {"descr": npy_format.dtype_to_descr(dtype), "fortran_order": fortran_order, "shape": shape}
     npy_format.write_array_header_1_0(buffer, described)
     return buffer.getvalue()
 
