@@ -21,6 +21,7 @@ import psutil
 from numpy.typing import NDArray
 
 from datarun.contract import npy
+from datarun.contract import predictions as transferred
 from datarun.contract.failures import FailureKind
 from datarun.contract.messages import (
     MEASURES,
@@ -47,7 +48,7 @@ from datarun.runner.sandbox.log import clean
 from datarun.runner.sandbox.task import LOAD, MAX_OUTPUT, SCORE, JobFolder, Task, fold_rows, predicted_parts
 from datarun.runner.sandbox.warm import ModuleFailed, Zygote, ZygoteError, Zygotes, remove
 
-from . import scoring
+from . import kits, scoring
 
 logger = logging.getLogger(__name__)
 
@@ -67,8 +68,12 @@ _FOLDS = "cv/"
 _UNDERTAKERS = 4
 #: Jobs that have ended and are not buried yet, at most.
 _MOST_FUNERALS = 8
-#: What a zygote for a csv has imported before it has the data.
-_TABULAR = ("datarun.runner.workflows.tabular",)
+#: What a zygote has imported before it has the data.
+_IMPORTED = {
+    "csv": ("datarun.runner.workflows.tabular",),
+    "module": ("datarun.runner.workflows.custom",),
+    "kit": ("datarun.runner.workflows.kit", "rampwf"),
+}
 
 
 class Refused(Exception):
@@ -177,7 +182,7 @@ class ProcessExecutor:
     # --- preparing a data set ------------------------------------------------------------------------
 
     def _prepare(self, job: "_Job", order: PrepareOrder, limits: Limits) -> None:
-        zygote = self._zygotes.new(() if order.data.module else _TABULAR)
+        zygote = self._zygotes.new(_IMPORTED[_kind(order.data)])
         try:
             zygote.wait_until_ready(job.go_on)
             folder = _new_folder(zygote)
@@ -190,8 +195,9 @@ class ProcessExecutor:
                 disk=limits.disk,
                 soft=limits.soft,
                 threads=self._threads,
-                source=order.data.module or next(iter(order.data.files)),
-                custom=order.data.module is not None,
+                data_set=_kind(order.data),
+                source=_source(order.data),
+                data_label=order.data.data_label,
                 target_column=order.data.target_column,
                 elements=order.elements,
                 held_out_test=order.held_out_test,
@@ -224,7 +230,7 @@ class ProcessExecutor:
         if "n_folds" in report["counts"]:
             counts["n_folds"] = min(int(report["counts"]["n_folds"]), MOST_FOLDS)
             blobs |= self._put_folds(folder, counts["n_folds"])
-        return {"blobs": blobs, "counts": counts}
+        return {"blobs": blobs, "counts": counts, "facts": kits.facts(report) if data.kit else {}}
 
     def _put_folds(self, folder: JobFolder, number: int) -> dict[str, str]:
         """The folds that a preparation has cut: see `PrepareOrder`."""
@@ -261,11 +267,10 @@ class ProcessExecutor:
 
     def _load(self, job: "_Job", data: Data, limits: Limits) -> Zygote:
         """Starts a zygote; a child of it, the loader, reads the data, hands X to it and labels to this process."""
-        zygote = self._zygotes.new(() if data.module else _TABULAR)
+        zygote = self._zygotes.new(_IMPORTED[_kind(data)])
         try:
             self._put_files(zygote.folder / "data", data.files, copy=False)
             zygote.wait_until_ready(job.go_on)
-            source = data.module or next(iter(data.files))
             folder = _new_folder(zygote)
             task = Task(
                 kind=LOAD,
@@ -273,8 +278,9 @@ class ProcessExecutor:
                 # What is loaded may be much larger than its files, and is bounded by memory.
                 disk=max(limits.disk, 2 * limits.memory),
                 threads=self._threads,
-                source=source,
-                custom=data.module is not None,
+                data_set=_kind(data),
+                source=_source(data),
+                data_label=data.data_label,
                 target_column=data.target_column,
                 arrays=self._arrays(train_rows=data.train_rows, test_rows=data.test_rows),
             )
@@ -293,8 +299,9 @@ class ProcessExecutor:
             zygote.load(
                 job.go_on,
                 limits.wall,
-                module=data.module,
-                readable=[source, *readable] if data.module else [],
+                kind=_kind(data),
+                source=_source(data),
+                readable=readable,
                 prepared=str(folder.home / "prepared"),
             )
             remove(folder.root)
@@ -318,9 +325,9 @@ class ProcessExecutor:
         (folder.submission / "__init__.py").touch()
         wanted = _wanted(folder.submission)
         if order.metrics:
-            wanted |= scoring.modules(order.metrics)
+            wanted |= scoring.modules(order.metrics, order.data.kit)
         zygote.import_modules(wanted)
-        arrays = self._arrays(train_is=order.train_is)
+        arrays = self._arrays(train_is=order.train_is, test_is=order.test_is if order.data.kit else None)
         if zygote.y_train is not None:
             # Of the rows to train on; no other label ever enters the child.
             arrays["y"] = labels.dumps(zygote.y_train[np.frombuffer(arrays["train_is"], dtype="<i8")])
@@ -331,7 +338,7 @@ class ProcessExecutor:
             soft=limits.soft,
             threads=self._threads,
             seed=_seed(order),
-            custom=order.data.module is not None,
+            data_set=_kind(order.data),
             elements=order.elements,
             arrays=arrays,
         )
@@ -363,7 +370,7 @@ class ProcessExecutor:
     ) -> None:
         for sha256, content in order.enclosed.items():
             self._blobs.keep(sha256, b64decode(content))
-        zygote.import_modules(scoring.modules(order.metrics))
+        zygote.import_modules(scoring.modules(order.metrics, order.data.kit))
         arrays = self._fold_rows(order.folds)
         for number, each in enumerate(order.predicted):
             train, test = predicted_parts(number)
@@ -394,7 +401,7 @@ class ProcessExecutor:
             memory=limits.memory,
             disk=limits.disk,
             threads=self._threads,
-            custom=order.data.module is not None,
+            data_set=_kind(order.data),
             metrics=order.metrics,
             arrays={**arrays, **zygote.labels},
         )
@@ -439,16 +446,18 @@ class ProcessExecutor:
         arrays, array_blobs = {}, {}
         for part, rows in (("train", order.data.n_train), ("test", order.data.n_test)):
             assert rows is not None
+            if part not in given and order.data.kit and not rows:
+                continue  # without labels of it, nobody wants to know
             if part not in given:
                 raise Refused(FailureKind.BAD_OUTPUT, f"It gave no predictions of the {part} part.")
             try:
-                array = predictions.check(npy.loads(given[part]), rows, f"{part} part")
-            except (predictions.BadOutput, npy.NpyError) as error:
+                array = predictions.read(given[part], rows, f"{part} part", order.data.kit)
+            except predictions.BadOutput as error:
                 raise Refused(FailureKind.BAD_OUTPUT, str(error)) from error
             if order.data.module is None and "classifier" in order.elements:
                 job.log += _note_on_probabilities(array, part)
-            if array.nbytes > _INLINE:
-                array_blobs[part] = self._blobs.put(npy.dumps(array))
+            if array.nbytes > _INLINE or array.dtype.kind == "O":
+                array_blobs[part] = self._blobs.put(transferred.dumps(array))
             else:
                 arrays[part] = array
         return {"arrays": arrays, "array_blobs": array_blobs}
@@ -519,9 +528,19 @@ def _new_folder(zygote: Zygote) -> JobFolder:
 
 def _key(data: Data) -> str:
     """Names a data set by all that its zygote depends on."""
-    return json.dumps(
-        [sorted(data.files.items()), data.target_column, data.module, data.train_rows, data.test_rows]
-    )
+    how = (data.module, data.kit, data.data_label, data.target_column, data.train_rows, data.test_rows)
+    return json.dumps([sorted(data.files.items()), how])
+
+
+def _kind(data: Data) -> str:
+    """See `datarun.runner.workflows`."""
+    if data.kit:
+        return "kit"
+    return "csv" if data.module is None else "module"
+
+
+def _source(data: Data) -> str:
+    return data.module or next(iter(data.files))
 
 
 def _seed(order: FoldOrder) -> int:

@@ -2,7 +2,6 @@
 
 import functools
 import importlib.metadata
-import math
 import platform
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -10,16 +9,15 @@ from typing import Any
 
 from datarun.contract.metrics import SCORE_TYPES
 
-#: What a data set's zygote imports once, for the children that score.
-_MODULES = frozenset({"datarun.runner.scoring.builtin", "datarun.runner.scoring.ensembles"})
 #: What decides what a fold computes, beside its code and data.
 _PACKAGES = ("joblib", "numpy", "pandas", "ramp-workflow", "scikit-learn", "scipy", "threadpoolctl")
 _PARTS = ("train", "valid", "test")
 
 
-def modules(metrics: Iterable[str]) -> set[str]:
-    """What is to be imported before predictions are scored."""
-    return set(_MODULES) | ({"rampwf"} if any(name in SCORE_TYPES for name in metrics) else set())
+def modules(metrics: Iterable[str], kit: bool) -> set[str]:
+    """What a data set's zygote imports once, for the children that score."""
+    found = {f"datarun.runner.scoring.{name}" for name in ("ensembles", "kit" if kit else "builtin")}
+    return found | ({"rampwf"} if any(name in SCORE_TYPES for name in metrics) else set())
 
 
 def scores(report: Mapping[str, Any], metrics: Iterable[str]) -> dict[str, dict[str, float]]:
@@ -34,7 +32,7 @@ def scores(report: Mapping[str, Any], metrics: Iterable[str]) -> dict[str, dict[
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and not math.isinf(value)
+    return isinstance(value, int | float) and not isinstance(value, bool)
 
 
 @functools.cache

@@ -16,8 +16,7 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable
 from pathlib import Path
 from types import FrameType
 from typing import Any, TypeVar
@@ -29,25 +28,15 @@ from datarun.contract import predictions as transferred
 from datarun.contract.failures import FailureKind
 from datarun.contract.states import JobKind, Stage
 from datarun.runner import predictions
-from datarun.runner.workflows import Workflow
+from datarun.runner.scoring import Labels, Scoring
+from datarun.runner.workflows import Warm, data_set
 
-from . import labels, lockdown, tracebacks
-from .task import LOAD, MAX_RSS_UNIT, PACKAGE, SCORE, JobFolder, Task, fold_rows, predicted_parts
+from . import lockdown, tracebacks
+from .task import LOAD, MAX_RSS_UNIT, SCORE, JobFolder, Task, fold_rows, predicted_parts
 
 Result = TypeVar("Result")
 
 _DISK_FULL = (errno.EFBIG, errno.ENOSPC, errno.EDQUOT)
-_READABLE = "READABLE_BY_SUBMISSIONS"
-
-
-@dataclass
-class Warm:
-    """What a zygote has for its children: where the raw data lie, what of them may be read, and what was loaded."""
-
-    data: Path
-    readable: Sequence[Path] = ()
-    module: Any = None
-    prepared: Any = None
 
 
 class Failed(Exception):
@@ -140,37 +129,19 @@ class Child:
 
     def _prepare(self, task: Task) -> dict[str, Any]:
         source = self._folder.data / task.source
-        groups = None
-        if task.custom:
-            y_train, y_test = self._organisers(lambda: _prepare_custom(source))
-        else:
-            train, test, y_train, y_test, groups = self._organisers(lambda: _split_csv(source, task))
-            self._put_out("train_rows", train)
-            self._put_out("test_rows", test)
-        counts = {"n_train": len(y_train), "n_test": len(y_test)}
-        if task.cv is not None:
-            counts["n_folds"] = self._organisers(lambda: self._cut(task, y_train, y_test, groups))
-        return {"counts": counts}
-
-    def _cut(self, task: Task, y_train: Any, y_test: Any, groups: Any) -> int:
-        """Cuts the folds, and tries on the labels what folds will be scored with; returns how many."""
-        from datarun.runner.workflows import folds
-
-        assert task.cv is not None
-        y_train, y_test = np.asarray(y_train), np.asarray(y_test)
-        if task.cv["splitter"]:
-            made = folds.cut(task.cv["splitter"], task.cv["parameters"], y_train, groups)
-        else:
-            names = [fold_rows(number) for number in range(task.given_folds)]
-            made = [(task.indices(train_is), task.indices(test_is)) for train_is, test_is in names]
-        folds.check(made, len(y_train))
-        if "classifier" in task.elements and task.metrics:
-            folds.check_classes(made, y_train)
-        folds.check_metrics(task.metrics, made, y_train, y_test)
-        for number, rows in enumerate(made):
-            for name, array in zip(fold_rows(number), rows, strict=True):
-                self._put_out(name, array)
-        return len(made)
+        made = self._organisers(lambda: data_set(task.data_set).prepare(task, source))
+        counts = {"n_train": made.n_train, "n_test": made.n_test}
+        for name, rows in made.rows.items():
+            self._put_out(name, rows)
+        if made.folds is not None:
+            counts["n_folds"] = len(made.folds)
+            for number, fold in enumerate(made.folds):
+                for name, rows in zip(fold_rows(number), fold, strict=True):
+                    self._put_out(name, rows)
+        # Whether folds, which read less, can have the module too.
+        lockdown.lock_data([self._folder.data / name for name in made.readable], self._folder.home)
+        self._organisers(lambda: data_set(task.data_set).take_over(source))
+        return {"counts": counts, "facts": made.facts}
 
     def _put_out(self, name: str, rows: Any) -> None:
         (self._folder.out / f"{name}.npy").write_bytes(npy.dumps(rows))
@@ -178,38 +149,20 @@ class Child:
     def _load(self, task: Task) -> dict[str, Any]:
         """X, and what else a fold needs of the data, goes into home/prepared for the zygote; labels into
         home/<part>_labels, for nobody but the supervisor."""
-        data = self._zygote.data
-        source = data / task.source
-        readable: list[str] = []
-        if task.custom:
-            from datarun.runner.workflows import custom
+        source = self._zygote.data / task.source
+        home = self._folder.home
 
-            def load() -> Any:
-                module = custom.import_custom(source)
-                readable.extend(getattr(module, _READABLE, ()))
-                return custom.load(module, data)
+        def load() -> Any:
+            loaded = data_set(task.data_set).load(task, source)
+            with (home / "prepared").open("wb") as file:
+                pickle.dump(loaded.prepared, file, protocol=pickle.HIGHEST_PROTOCOL)
+            for part, content in loaded.labels.items():
+                (home / f"{part}_labels").write_bytes(content)
+            return loaded
 
-            *prepared, y_test = self._organisers(load)
-            y_train, n_test = prepared[1], len(y_test)
-            prepared.append(n_test)
-            n_train = len(y_train)
-        else:
-            from datarun.runner.workflows import tabular
-
-            rows = (task.indices("train_rows"), task.indices("test_rows"))
-            load_csv = lambda: tabular.load(source, task.target_column, *rows)  # noqa: E731
-            *prepared, y_train, y_test = self._organisers(load_csv)
-            n_train, n_test = map(len, rows)
-        for part, y in (("train", y_train), ("test", y_test)):
-            with contextlib.suppress(TypeError, ValueError):  # labels that only their own module understands
-                (self._folder.home / f"{part}_labels").write_bytes(labels.dumps(np.asarray(y)))
-
-        def hand_over() -> None:
-            with (self._folder.home / "prepared").open("wb") as file:
-                pickle.dump(prepared, file, protocol=pickle.HIGHEST_PROTOCOL)
-
-        self._organisers(hand_over)
-        return {"counts": {"n_train": n_train, "n_test": n_test}, "readable": readable}
+        loaded = self._organisers(load)
+        counts = {"n_train": loaded.n_train, "n_test": loaded.n_test}
+        return {"counts": counts, "readable": list(loaded.readable)}
 
     def _organisers(self, call: Callable[[], Result]) -> Result:
         """What `call` returns; what it raises is the organiser's to mend."""
@@ -222,15 +175,27 @@ class Child:
     # --- a fold --------------------------------------------------------------------------------
 
     def _run_fold(self, task: Task) -> dict[str, Any]:
-        workflow = self._workflow(task)
+        workflow = data_set(task.data_set).workflow(task, self._folder.submission, self._zygote)
         sys.path.insert(0, str(self._folder.root))  # the submission is a package there
         train_is = task.indices("train_is")
         model = self._submitters("train", lambda: workflow.train(train_is))
         self._say(event="stage", stage=Stage.TRAINED)
-        self._predict("validation", "train", workflow.n_train, lambda: workflow.predict_train(model))
+        predicted = self._submitters("validation", lambda: workflow.predict_train(model))
+        self._hand_over(task, "train", workflow.n_train, predicted)
         self._say(event="stage", stage=Stage.VALIDATED)
-        self._predict("test", "test", workflow.n_test, lambda: workflow.predict_test(model))
+        predicted = self._submitters("test", lambda: workflow.predict_test(model))
+        if workflow.n_test is not None:
+            self._hand_over(task, "test", workflow.n_test, predicted)
         return {}
+
+    def _hand_over(self, task: Task, part: str, rows: int, predicted: Any) -> None:
+        try:
+            array = data_set(task.data_set).check(predicted, rows, f"{part} part")
+        except predictions.BadOutput as error:
+            raise Failed(FailureKind.BAD_OUTPUT, str(error)) from error
+        content = transferred.dumps(array)
+        self._say(event="predictions", part=part, size=len(content))
+        self._write(content)
 
     # --- scoring: no submission's code has run in this process, nor will ---------------------------
 
@@ -238,10 +203,8 @@ class Child:
         """The scores of one fold."""
         from datarun.runner.scoring import ensembles
 
-        given = task.arrays
-        predicted = ensembles.FoldPredictions(
-            0, 0, transferred.loads(given["train"]), transferred.loads(given["test"])
-        )
+        train, test = map(_predicted, (task.arrays.get(part) for part in ("train", "test")))
+        predicted = ensembles.FoldPredictions(0, 0, train, test)
         rows = (task.indices("train_is"), task.indices("test_is"))
         scoring, y = self._scoring(task)
         return {
@@ -254,11 +217,9 @@ class Child:
         """The scores of several folds, of one submission or of several, and of their combination."""
         from datarun.runner.scoring import ensembles
 
-        given = task.arrays
         predicted = []
         for number, (submission, fold) in enumerate(task.predicted):
-            parts = [given.get(name) for name in predicted_parts(number)]
-            train, test = (None if part is None else transferred.loads(part) for part in parts)
+            train, test = map(_predicted, (task.arrays.get(name) for name in predicted_parts(number)))
             predicted.append(ensembles.FoldPredictions(submission, fold, train, test))
         names = [fold_rows(number) for number in range(task.given_folds)]
         folds = [(task.indices(train_is), task.indices(test_is)) for train_is, test_is in names]
@@ -266,12 +227,8 @@ class Child:
         combine = ensembles.blend if task.blend else ensembles.bag
         return {"facts": self._scored(lambda: combine(scoring, y, predicted, folds), FailureKind.DATA)}
 
-    def _scoring(self, task: Task) -> tuple[Any, Any]:
-        from datarun.runner.scoring.builtin import BuiltIn
-        from datarun.runner.scoring.ensembles import Labels
-
-        y = Labels(*(_plain(labels.loads(task.arrays[f"{part}_labels"])) for part in ("train", "test")))
-        return self._organisers(lambda: BuiltIn(task.metrics, y.train)), y
+    def _scoring(self, task: Task) -> tuple[Scoring, Labels]:
+        return self._organisers(lambda: data_set(task.data_set).scoring(task, self._zygote))
 
     def _scored(self, call: Callable[[], Result], unfit: FailureKind) -> Result:
         """What `call` returns; `unfit` is whose failure it is that a metric can't score what was predicted."""
@@ -283,25 +240,6 @@ class Child:
             raise Failed(unfit, str(error)) from error
         except Exception as error:
             raise Failed(FailureKind.DATA, tracebacks.describe(error, self._places)) from error
-
-    def _workflow(self, task: Task) -> Workflow:
-        if task.custom:
-            from datarun.runner.workflows.custom import CustomWorkflow
-
-            return CustomWorkflow(PACKAGE, self._zygote.module, *self._zygote.prepared)
-        from datarun.runner.workflows.tabular import TabularWorkflow
-
-        return TabularWorkflow(PACKAGE, task.elements, labels.loads(task.arrays["y"]), *self._zygote.prepared)
-
-    def _predict(self, stage: str, part: str, rows: int, call: Callable[[], Any]) -> None:
-        values = self._submitters(stage, call)
-        try:
-            array = predictions.check(values, rows, f"{part} part")
-        except predictions.BadOutput as error:
-            raise Failed(FailureKind.BAD_OUTPUT, str(error)) from error
-        content = npy.dumps(array)
-        self._say(event="predictions", part=part, size=len(content))
-        self._write(content)
 
     def _submitters(self, stage: str, call: Callable[[], Result]) -> Result:
         """What `call` returns, measured; what it raises is the submission's."""
@@ -318,24 +256,8 @@ class Child:
                 self._measures[f"{stage}_memory"] = _peak_memory()
 
 
-def _split_csv(source: Path, task: Task) -> Any:
-    from datarun.runner.workflows.preparation import split_csv
-
-    assert task.held_out_test is not None
-    assert task.random_state is not None
-    groups = task.cv["groups"] if task.cv else None
-    return split_csv(source, task.target_column, task.held_out_test, task.random_state, groups)
-
-
-def _prepare_custom(source: Path) -> tuple[Any, Any]:
-    from datarun.runner.workflows.custom import prepare_custom
-
-    return prepare_custom(source)
-
-
-def _plain(y: Any) -> Any:
-    """Texts as an array of text, which scikit-learn prefers to one of objects."""
-    return np.array(y.tolist()) if y.dtype == object else y
+def _predicted(content: bytes | None) -> Any:
+    return None if content is None else transferred.loads(content)
 
 
 def _leave_times(utime: Callable[..., None]) -> Callable[..., None]:

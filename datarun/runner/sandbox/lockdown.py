@@ -60,10 +60,9 @@ def prepare_children() -> None:
         seccomp.for_fold(0)
 
 
-def lock_data(folder: Path, readable: Iterable[Path]) -> None:
+def lock_data(readable: Iterable[Path], writable: Path) -> None:
     """For a zygote that is about to load X: no raw data any more but what the data set names."""
-    given = (folder / "lib", *readable, _PROCESSES)
-    _restrict([(folder / "jobs", WRITE), *((path, READ) for path in given)])
+    _restrict([(writable, WRITE), *((path, READ) for path in (*readable, _PROCESSES))])
 
 
 def lock_child(writable: Iterable[Path], readable: Iterable[Path], memory: int, disk: int) -> None:

@@ -35,9 +35,10 @@ class Task:
     # Processors that its native libraries may use, and what its random generators start from.
     threads: int = 1
     seed: int = 0
-    # The csv's or the custom module's file name in data/.
+    # "csv", "module" or "kit"; the csv's or the module's file name in data/.
+    data_set: str = "csv"
     source: str = ""
-    custom: bool = False
+    data_label: str | None = None
     target_column: str = ""
     elements: tuple[str, ...] = ()
     held_out_test: float | None = None

@@ -22,10 +22,10 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from datarun.runner.workflows.custom import import_custom
+from datarun.runner.workflows import Warm, data_set
 
 from . import lockdown, semaphores, system, warmup
-from .child import Child, Warm
+from .child import Child
 from .task import Task
 from .tracebacks import describe
 
@@ -111,18 +111,17 @@ class Zygote:
         self._answer(imported=True)
 
     def _load(
-        self, descriptors: Sequence[int], module: str | None, readable: list[str], prepared: str
+        self, descriptors: Sequence[int], kind: str, source: str, readable: list[str], prepared: str
     ) -> None:
         """Gives up the raw data but what is `readable`, then takes over what a loader has `prepared`."""
         data = self._warm.data
         self._warm.readable = [data / name for name in readable]
-        lockdown.lock_data(self._folder, self._warm.readable)
-        if module is not None:
-            self._warm.module = import_custom(data / module)
+        lockdown.lock_data([self._folder / "lib", *self._warm.readable], self._folder / "jobs")
+        self._warm.module = data_set(kind).take_over(data / source)
         with Path(prepared).open("rb") as file:
             # What the organiser's own code has pickled, in a process that is locked down.
             self._warm.prepared = pickle.load(file)  # noqa: S301
-        if module is None:
+        if kind == "csv":
             warmup.run_rows(self._warm.prepared[0])
         self._settle()
         self._answer(loaded=True)

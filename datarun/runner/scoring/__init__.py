@@ -1,6 +1,7 @@
 """How predictions are scored and combined: in a child that never saw a submission's code, only what it predicted."""
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,6 +12,14 @@ Rows = NDArray[np.int64]
 
 class ScoringError(Exception):
     """Predictions, or labels, that a metric can't score; says which and why."""
+
+
+@dataclass(frozen=True)
+class Labels:
+    """The labels of the two parts; those of the test part are None where nobody has them."""
+
+    train: Any
+    test: Any = None
 
 
 class Scoring(Protocol):

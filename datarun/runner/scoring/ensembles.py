@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from . import Rows, Scoring, ScoringError
+from . import Labels, Rows, Scoring, ScoringError
 
 Scores = dict[str, dict[str, float]]
 
@@ -18,14 +18,6 @@ class FoldPredictions:
 
     submission: int
     fold: int
-    train: Any
-    test: Any = None
-
-
-@dataclass(frozen=True)
-class Labels:
-    """The labels of the two parts; those of the test part are None where nobody has them."""
-
     train: Any
     test: Any = None
 

@@ -9,6 +9,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from datarun.runner import predictions
+from datarun.runner.sandbox.task import Task
+from datarun.runner.scoring import Labels, Scoring
+
+from . import Loaded, Prepared, Warm, builtin
+
 FUNCTIONS = ("prepare_data", "get_train_data", "get_test_data", "train_submission", "test_submission")
 
 
@@ -30,21 +36,15 @@ def import_custom(path: Path) -> ModuleType:
     return module
 
 
-def prepare_custom(module: Path) -> tuple[Any, Any]:
-    """Runs `prepare_data` in the module's folder; returns the labels of train and test part."""
-    custom = import_custom(module)
-    folder = str(module.parent)
-    custom.prepare_data(folder)
-    _, y_train = custom.get_train_data(folder)
-    _, y_test = custom.get_test_data(folder)
-    return y_train, y_test
-
-
 def load(module: ModuleType, folder: Path) -> tuple[Any, Any, Any, Any]:
     """X and y of the train part, X and y of the test part."""
     X_train, y_train = module.get_train_data(str(folder))
     X_test, y_test = module.get_test_data(str(folder))
     return X_train, y_train, X_test, y_test
+
+
+def _readable(module: ModuleType, source: Path) -> list[str]:
+    return [source.name, *getattr(module, "READABLE_BY_SUBMISSIONS", ())]
 
 
 class CustomWorkflow:
@@ -65,3 +65,40 @@ class CustomWorkflow:
 
     def predict_test(self, model: Any) -> Any:
         return self._module.test_submission(model, self._X_test, np.arange(self.n_test))
+
+
+class Custom:
+    """See `DataSet`."""
+
+    def prepare(self, task: Task, source: Path) -> Prepared:
+        module = import_custom(source)
+        module.prepare_data(str(source.parent))
+        _, y_train, _, y_test = load(module, source.parent)
+        folds = builtin.cut_folds(task, y_train, y_test)
+        return Prepared(len(y_train), len(y_test), folds=folds, readable=_readable(module, source))
+
+    def load(self, task: Task, source: Path) -> Loaded:
+        module = import_custom(source)
+        X_train, y_train, X_test, y_test = load(module, source.parent)
+        return Loaded(
+            (X_train, y_train, X_test, len(y_test)),
+            len(y_train),
+            len(y_test),
+            builtin.encode_labels(y_train, y_test),
+            _readable(module, source),
+        )
+
+    def take_over(self, source: Path) -> ModuleType:
+        return import_custom(source)
+
+    def workflow(self, task: Task, submission: Path, warm: Warm) -> CustomWorkflow:
+        return CustomWorkflow(submission.name, warm.module, *warm.prepared)
+
+    def check(self, values: Any, rows: int, part: str) -> NDArray[np.float64]:
+        return predictions.check(values, rows, part)
+
+    def scoring(self, task: Task, warm: Warm) -> tuple[Scoring, Labels]:
+        return builtin.scoring(task)
+
+
+DATA_SET = Custom()

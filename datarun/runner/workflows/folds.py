@@ -13,7 +13,7 @@ from datarun.contract.splitters import MOST_FOLDS
 from datarun.runner.scoring import Rows, ScoringError
 from datarun.runner.scoring.builtin import BuiltIn
 
-Fold = tuple[Rows, Rows]
+from . import Fold
 
 _TRIED = 20  # folds that metrics are tried on: what fails on none of them fails seldom
 

@@ -10,6 +10,12 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from datarun.contract.elements import ELEMENT_CLASSES
+from datarun.runner import predictions
+from datarun.runner.sandbox import labels
+from datarun.runner.sandbox.task import Task
+from datarun.runner.scoring import Labels, Scoring
+
+from . import Loaded, Prepared, Warm, builtin
 
 
 class SubmissionError(Exception):
@@ -99,3 +105,39 @@ class TabularWorkflow:
     def _features(model: dict[str, Any], X: pd.DataFrame) -> Any:
         extractor = model.get("feature_extractor")
         return np.array(X) if extractor is None else extractor.transform(X)
+
+
+class Tabular:
+    """See `DataSet`."""
+
+    def prepare(self, task: Task, source: Path) -> Prepared:
+        from .preparation import split_csv  # few processes prepare, and scikit-learn takes a second
+
+        assert task.held_out_test is not None
+        assert task.random_state is not None
+        groups = task.cv["groups"] if task.cv else None
+        split = split_csv(source, task.target_column, task.held_out_test, task.random_state, groups)
+        rows = {"train_rows": split.train, "test_rows": split.test}
+        folds = builtin.cut_folds(task, split.y_train, split.y_test, split.groups)
+        return Prepared(len(split.train), len(split.test), rows, folds)
+
+    def load(self, task: Task, source: Path) -> Loaded:
+        rows = (task.indices("train_rows"), task.indices("test_rows"))
+        X_train, X_test, y_train, y_test = load(source, task.target_column, *rows)
+        return Loaded((X_train, X_test), len(X_train), len(X_test), builtin.encode_labels(y_train, y_test))
+
+    def take_over(self, source: Path) -> None:
+        """There is no module."""
+
+    def workflow(self, task: Task, submission: Path, warm: Warm) -> TabularWorkflow:
+        y = labels.loads(task.arrays["y"])
+        return TabularWorkflow(submission.name, task.elements, y, *warm.prepared)
+
+    def check(self, values: Any, rows: int, part: str) -> NDArray[np.float64]:
+        return predictions.check(values, rows, part)
+
+    def scoring(self, task: Task, warm: Warm) -> tuple[Scoring, Labels]:
+        return builtin.scoring(task)
+
+
+DATA_SET = Tabular()
