@@ -68,6 +68,16 @@ def _database() -> dict[str, object]:
 DATABASES = {"default": _database() | {"CONN_MAX_AGE": 60, "CONN_HEALTH_CHECKS": True}}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
+CACHES = {
+    "default": {"BACKEND": "django.core.cache.backends.locmem.LocMemCache"},
+    # What all web processes count together.
+    "shared": {
+        "BACKEND": "django.core.cache.backends.db.DatabaseCache",
+        "LOCATION": "datarun_cache",
+        "OPTIONS": {"MAX_ENTRIES": 100_000},
+    },
+}
+
 DIR_DATA = env.folder("DIR_DATA", BASE_DIR / "var" / "data")
 STORAGES = {
     "default": {
@@ -99,6 +109,10 @@ RETENTION_DAYS = env.integer("DR_RETENTION_DAYS", default=90)
 MAX_BODY = env.size("DR_MAX_BODY", default="512MB")
 MAX_FILE = env.size("DR_MAX_FILE", default="2GB")
 
+#: How many wrong passwords may be tried for a user from an address, and how many submissions posted by a user.
+FAILED_LOGINS_A_MINUTE = env.integer("DR_FAILED_LOGINS", default=10)
+SUBMITS_A_MINUTE = env.integer("DR_SUBMITS", default=60)
+
 # --- Django ----------------------------------------------------------------------------------------
 
 INSTALLED_APPS = [
@@ -117,6 +131,7 @@ INSTALLED_APPS = [
 ]
 
 MIDDLEWARE = [
+    "runapp.api.middleware.ApiMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -170,13 +185,15 @@ REST_FRAMEWORK = {
     "DEFAULT_AUTHENTICATION_CLASSES": [
         "runapp.api.authentication.BasicAuthentication",
         "rest_framework.authentication.SessionAuthentication",
-        "rest_framework.authentication.TokenAuthentication",
+        "runapp.api.authentication.TokenAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_PERMISSION_CLASSES": ["runapp.api.permissions.IsOrganiser"],
     "DEFAULT_PARSER_CLASSES": ["runapp.api.parsers.BoundedJSONParser"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "EXCEPTION_HANDLER": "runapp.api.errors.handle",
+    # How many proxies in front append to X-Forwarded-For, whose word on an address counts.
+    "NUM_PROXIES": env.integer("DR_PROXIES", default=0, minimum=0),
 }
 
 SPECTACULAR_SETTINGS = {
@@ -186,7 +203,7 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SCHEMA_PATH_PREFIX": "/runapp",
+    "SCHEMA_PATH_PREFIX": "/runapp|/api/v1",
 }
 
 LOGGING = {

@@ -20,6 +20,7 @@ _docs = staff_member_required(SpectacularSwaggerView.as_view(url_name="schema"))
 urlpatterns = [
     path("", RedirectView.as_view(pattern_name="docs")),
     path("runapp/", include("runapp.api.urls")),
+    path("api/v1/", include("runapp.api.v1.urls")),
     path("blobs/<str:sha256>", BlobView.as_view(), name="blob"),
     path("healthz", healthz),
     path("readyz", readyz),

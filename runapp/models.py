@@ -329,6 +329,56 @@ class RunnerToken(models.Model):
         return self.name
 
 
+class AccessToken(models.Model):
+    """What lets a user in without a password. Only its hash is kept; deleting the row revokes it."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    name = models.CharField(max_length=100)
+    sha256 = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    expires_at = models.DateTimeField()
+
+    def __str__(self) -> str:
+        return f"{self.name} of {self.user}"
+
+
+class Upload(models.Model):
+    """A file that arrives in pieces (`services.uploads`); once whole it is a blob."""
+
+    id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    # As announced.
+    size = models.BigIntegerField()
+    sha256 = models.CharField(max_length=64)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+    # When a piece of it came last.
+    seen_at = models.DateTimeField(db_default=Now(), editable=False)
+    finished_at = models.DateTimeField(null=True, blank=True)
+
+    def __str__(self) -> str:
+        return f"upload {self.id} ({self.size} bytes)"
+
+
+class IdempotencyKey(models.Model):
+    """What a request with this key was answered, for whoever has to send it again."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE)
+    key = models.CharField(max_length=255)
+    # Of route and body: the same key with others is a mistake.
+    fingerprint = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(null=True)
+    answer = models.JSONField(null=True)
+    headers = models.JSONField(default=dict)
+    created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["user", "key"], name="idempotency_key_once"),)
+        indexes = (models.Index(fields=["created_at"], name="idempotency_key_created"),)
+
+    def __str__(self) -> str:
+        return self.key
+
+
 class SchedulerLease(models.Model):
     """Which scheduler dispatches and reaps now. A matter of order, not of correctness."""
 

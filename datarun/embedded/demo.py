@@ -83,14 +83,17 @@ def run(url: str) -> bool:
 
 
 def _demo_user() -> tuple[str, str]:
-    """The demo's own user, with a password for this run."""
+    """The demo's own user, an organiser, with a password for this run."""
     from django.contrib.auth.models import User
     from django.db import connection
+
+    from runapp.services import roles
 
     user, _ = User.objects.get_or_create(username=_USER)
     password = secrets.token_urlsafe(16)
     user.set_password(password)
     user.save()
+    roles.give(user, roles.Role.ORGANISER)
     connection.close()
     return _USER, password
 

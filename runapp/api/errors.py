@@ -20,14 +20,14 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         error = TooLarge()
     response = exception_handler(error, context)
     if response is not None:
-        response.data = _encodable(response.data)
+        response.data = encodable(response.data)
     return response
 
 
-def _encodable(value: Any) -> Any:
+def encodable(value: Any) -> Any:
     """`value` with lone surrogates escaped: a message may quote input that is no valid text."""
     if isinstance(value, dict):
-        return {_encodable(key): _encodable(item) for key, item in value.items()}
+        return {encodable(key): encodable(item) for key, item in value.items()}
     if isinstance(value, list):
-        return [_encodable(item) for item in value]
+        return [encodable(item) for item in value]
     return value.encode(errors="backslashreplace").decode() if isinstance(value, str) else value

@@ -19,7 +19,7 @@ _PACKED_INDICES = "base64(zlib(int64 little-endian bytes)): rows of the train pa
 _PACKED_PREDICTIONS = "base64(zlib(float64 C-order bytes))."
 
 
-class _Text(serializers.CharField):
+class Text(serializers.CharField):
     """Text as JSON text: a number is refused, not turned into digits."""
 
     def to_internal_value(self, data: Any) -> str:
@@ -71,9 +71,9 @@ class _PackedFiles(_AsPosted):
 
 
 class RawDataIn(serializers.Serializer[Any]):
-    name = _Text(max_length=100)
-    target_column = _Text(max_length=200, allow_blank=True, default="", trim_whitespace=False)
-    workflow_elements = _Text(
+    name = Text(max_length=100)
+    target_column = Text(max_length=200, allow_blank=True, default="", trim_whitespace=False)
+    workflow_elements = Text(
         max_length=200, help_text="Comma separated, e.g. 'feature_extractor, classifier'."
     )
     files = _PackedFiles(help_text="File name → base64(zlib(bytes)).")
@@ -145,7 +145,7 @@ class SubmissionFoldIn(serializers.Serializer[Any]):
         default=queues.LIGHT,
         error_messages={"invalid_choice": "{input!r} is no priority: use L (light) or H (heavy)."},
     )
-    force = _Text(
+    force = Text(
         default="",
         allow_blank=True,
         allow_null=True,

@@ -27,7 +27,8 @@ from rest_framework.test import APIClient
 from datarun.contract.messages import Claim, Outcome, StageReached
 from runapp import states
 from runapp.models import Job
-from runapp.services import blobs, results
+from runapp.services import blobs, results, roles
+from runapp.services.roles import Role
 
 T = TypeVar("T")
 #: What Django's test client answers: a response that knows `json()`.
@@ -82,8 +83,9 @@ class Api(APIClient):
 
 
 def organiser(name: str = "organiser") -> Api:
-    """A client who shows the token of the user `name`, who is created if missing."""
+    """A client who shows the token of the organiser `name`, who is created if missing."""
     user, _ = User.objects.get_or_create(username=name)
+    roles.give(user, Role.ORGANISER)
     token, _ = Token.objects.get_or_create(user=user)
     api = Api()
     api.credentials(HTTP_AUTHORIZATION=f"Token {token.key}")

@@ -12,6 +12,8 @@ from pytest_django import Settings
 from rest_framework.authtoken.models import Token
 
 from runapp.api.urls import urlpatterns
+from runapp.services import roles
+from runapp.services.roles import Role
 from tests.integration.helpers import Api, organiser
 
 pytestmark = pytest.mark.django_db
@@ -35,7 +37,13 @@ def _quick_hashes(settings: Settings) -> None:
 
 @pytest.fixture
 def user() -> User:
-    return User.objects.create_user("ada", "ada@example.org", PASSWORD)
+    return new_user("ada", PASSWORD)
+
+
+def new_user(name: str, password: str | None = None) -> User:
+    user = User.objects.create_user(name, f"{name}@example.org", password)
+    roles.give(user, Role.ORGANISER)
+    return user
 
 
 def basic(name: str, password: str) -> Api:
@@ -110,7 +118,7 @@ def test_strange_names_and_passwords_are_refused_like_wrong_ones(credentials: by
 
 
 def test_a_password_may_have_any_characters() -> None:
-    User.objects.create_user("grace", password="col:on ünïcode \U0001f511")
+    new_user("grace", "col:on ünïcode \U0001f511")
     assert status(basic("grace", "col:on ünïcode \U0001f511")) == 200
     assert status(basic("grace", "col")) == 401
 
@@ -146,7 +154,7 @@ def test_checking_a_password_again_costs_no_slow_hash(user: User, monkeypatch: p
 
 
 def test_what_is_remembered_for_one_user_says_nothing_of_another(user: User) -> None:
-    User.objects.create_user("grace", password="hers")
+    new_user("grace", "hers")
     assert status(basic("ada", PASSWORD)) == 200
     assert status(basic("grace", PASSWORD)) == 401
     assert status(basic("ada", "hers")) == 401
@@ -171,7 +179,7 @@ def test_an_inactive_user_is_refused_at_once_however_they_ask(user: User) -> Non
 
 
 def test_a_user_without_a_password_has_none_that_fits() -> None:
-    User.objects.create_user("robot")
+    new_user("robot")
     assert [status(basic("robot", password)) for password in ("", "!", "None")] == [401, 401, 401]
 
 

@@ -13,10 +13,12 @@ from django.test import Client
 from drf_spectacular.validation import validate_schema
 
 from runapp.api.urls import urlpatterns
+from runapp.api.v1.urls import urlpatterns as v1_urlpatterns
 from tests.integration.helpers import organiser
 
 pytestmark = pytest.mark.django_db
 
+SCHEMES = ["basicAuth", "tokenAuth", "cookieAuth", "accessToken"]
 PAGES = ["/docs/", "/openapi.json"]
 every_page = pytest.mark.parametrize("page", PAGES)
 
@@ -125,7 +127,11 @@ def test_what_is_served_is_that_schema(schema: dict[str, Any]) -> None:
 
 def test_every_route_of_the_api_is_documented_and_nothing_else(schema: dict[str, Any]) -> None:
     documented = {re.sub(r"{\w+}", "<>", path) for path in schema["paths"]}
-    assert documented == {"/runapp/" + re.sub(r"<[\w:]+>", "<>", str(each.pattern)) for each in urlpatterns}
+    assert documented == {
+        prefix + re.sub(r"<[\w:]+>", "<>", str(each.pattern))
+        for prefix, routes in (("/runapp/", urlpatterns), ("/api/v1/", v1_urlpatterns))
+        for each in routes
+    }
 
 
 def test_every_method_of_the_table_is_documented(schema: dict[str, Any]) -> None:
@@ -146,11 +152,17 @@ def test_every_method_of_the_table_is_documented(schema: dict[str, Any]) -> None
 
 
 def test_every_operation_says_what_it_does_and_who_may(schema: dict[str, Any]) -> None:
-    assert set(schema["components"]["securitySchemes"]) == {"basicAuth", "cookieAuth", "tokenAuth"}
-    for operations in schema["paths"].values():
-        for operation in operations.values():
+    basic, token, cookie, access = ({name: []} for name in SCHEMES)
+    assert set(schema["components"]["securitySchemes"]) == set(SCHEMES)
+    for path, operations in schema["paths"].items():
+        for method, operation in operations.items():
             assert operation["description"]
-            assert operation["security"] == [{"basicAuth": []}, {"cookieAuth": []}, {"tokenAuth": []}]
+            if path.startswith("/runapp/"):
+                assert operation["security"] == [basic, cookie, token]
+            elif (path, method) == ("/api/v1/tokens/", "post"):
+                assert operation["security"] == [basic, access, cookie]
+            elif path != "/api/v1/":
+                assert operation["security"] == [access, cookie]
 
 
 def test_fields_are_documented_as_they_are(schema: dict[str, Any]) -> None:

@@ -275,7 +275,7 @@ def query_of_folds(api: Api, url: str) -> tuple[str, int, float]:
         seconds = time.perf_counter() - begin
     about_folds = [sql for each in captured if "submissionfold" in (sql := str(each["sql"]))]
     assert len(about_folds) == 1
-    assert len(captured) <= 2  # who asks, and what
+    assert len(captured) <= 3  # who asks, in which roles, and what
     return about_folds[0], len(answer.json()), seconds
 
 

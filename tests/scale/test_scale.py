@@ -310,7 +310,7 @@ def test_pages_about_everything(get: Get) -> None:
 )
 def test_asking_for_predictions(route: str, body: dict[str, Any], raw_data: int) -> None:
     client = Client()
-    client.force_login(User.objects.create_user("client"))
+    client.force_login(User.objects.create_superuser("client"))
     text = json.dumps(body if "raw_data_id" not in body else body | {"raw_data_id": raw_data})
     with indexed():
         answer = client.post(f"/runapp/testpredictions/{route}", text, content_type="application/json")
