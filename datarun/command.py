@@ -4,11 +4,18 @@ import sys
 
 import click
 
+from datarun import __version__
+from datarun.client.command import COMMANDS, EXIT_CODES
 
-@click.group()
-@click.version_option(package_name="datarun")
+
+@click.group(epilog=EXIT_CODES)
+@click.version_option(__version__, package_name="datarun")
 def main() -> None:
     """Train and test machine-learning submissions on cross-validation folds."""
+
+
+for command in COMMANDS:
+    main.add_command(command)
 
 
 @main.group()
