@@ -20,7 +20,8 @@ from .ledger import Ledger, wait_for
 from .workload import Client
 
 _SLOTS = 2
-_DISK = 64 << 20  # bytes
+_RUNNERS_DISK = 64 << 20  # bytes
+_MASTERS_DISK = 256 << 20  # what all trials together leave there takes half of it
 _BROKER_PORT = 5672  # on the switch
 
 
@@ -86,8 +87,8 @@ class Stack(Platform):
     def _make_machines(self) -> None:
         for number, name in enumerate(self.runners, start=1):
             self.machines[name] = Machine(number)
-        self.disks["master"] = Disk(self.folder / "data" / "blobs", _DISK)
-        self.disks[self.runners[-1]] = Disk(self.folder / self.runners[-1], _DISK)
+        self.disks["master"] = Disk(self.folder / "data" / "blobs", _MASTERS_DISK)
+        self.disks[self.runners[-1]] = Disk(self.folder / self.runners[-1], _RUNNERS_DISK)
 
     def stop_everything(self) -> None:
         for process in self.processes.values():
