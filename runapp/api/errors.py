@@ -1,15 +1,27 @@
 """One format for errors: ``{field: [sentence, …]}``, or ``{"detail": sentence}`` where no field is named."""
 
+import logging
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from rest_framework.exceptions import ValidationError
+from django.db import InterfaceError, OperationalError
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.response import Response
 from rest_framework.views import exception_handler
 
 from runapp.services.errors import BadInput
 
 from .parsers import TooLarge
+
+logger = logging.getLogger(__name__)
+
+
+class Unavailable(APIException):
+    """The database is away, or gave the request up: the same request may succeed later."""
+
+    status_code = 503
+    default_detail = "The database does not answer: try again in a moment."
+    wait = 5  # seconds, for Retry-After
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -18,6 +30,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         error = ValidationError({error.field: [error.message]})
     elif isinstance(error, RequestDataTooBig):
         error = TooLarge()
+    elif isinstance(error, OperationalError | InterfaceError):
+        logger.error("%s: %s", context["request"].path, str(error).strip())
+        error = Unavailable()
     response = exception_handler(error, context)
     if response is not None:
         response.data = encodable(response.data)

@@ -14,6 +14,7 @@ from typing import Any
 from kombu import Connection, Consumer, Exchange, Message, Producer, Queue
 
 from datarun.contract import wire
+from datarun.contract.messages import CONTRACT_VERSION
 from tests.services import RabbitMQ
 
 _TRACE = Exchange("amq.rabbitmq.trace", type="topic", passive=True, internal=True)
@@ -151,7 +152,9 @@ def _nonsense() -> Iterator[bytes]:
 _HEARTBEAT = {"runner": "nobody", "queues": [], "slots": 0, "running": {}, "versions": {}, "leaving": True}
 
 
-def _say(kind: str, fields: dict[str, Any], version: int = 1, arrays: list[Any] | None = None) -> bytes:
+def _say(
+    kind: str, fields: dict[str, Any], version: int = CONTRACT_VERSION, arrays: list[Any] | None = None
+) -> bytes:
     header = {"version": version, "type": kind, "fields": fields, "arrays": arrays or []}
     return _message(json.dumps(header).encode())
 
