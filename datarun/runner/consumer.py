@@ -32,6 +32,9 @@ logger = logging.getLogger(__name__)
 
 #: Seconds between two heartbeats; the master takes a runner for gone after three of them.
 _PERIOD = 4.0
+_SUSPENSION = (
+    3 * _PERIOD
+)  # seconds without orders after the master has said that this runner does not suit it
 _LOOK = 0.2  # seconds between two looks at whether a signal came
 _PACKAGES = ("numpy", "pandas", "scikit-learn")
 
@@ -150,6 +153,11 @@ class Consumer:
     def _obey(self, message: Any) -> None:
         try:
             stop = wire.decode(broker.body_of(message))
+        except wire.VersionError as error:
+            # So the master answers each heartbeat that it can't read.
+            logger.error("the master sent %s: no order is taken, upgrade this runner, or the master", error)  # noqa: TRY400
+            for slot in self._slots:
+                slot.suspend(_SUSPENSION)
         except wire.DecodeError as error:
             logger.warning("an order in the control queue can't be read: %s", error)
         else:

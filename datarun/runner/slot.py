@@ -31,7 +31,7 @@ _WAIT = 0.5  # seconds between two looks at whether to stop
 _PATIENCE = 0.1  # seconds until the master is told how far a fold is
 _AVOID = 1.0  # seconds that an order which this runner should avoid is left to others
 _AVOID_TIMES = 10  # then nobody else takes it
-_INCOMPATIBLE = 10.0  # seconds that a slot keeps an order of a newer version to itself
+_INCOMPATIBLE = 10.0  # seconds that a slot keeps an order of another version to itself
 
 
 class TakenOrders:
@@ -84,6 +84,7 @@ class Slot:
         self._unwanted: tuple[str, int] | None = None
         #: Whether it takes orders, or runs one: otherwise the master must not count on it.
         self.serving = True
+        self._suspended_until = float("-inf")
 
     def serve(self) -> None:
         """Takes orders until it is time to stop; connects again when the broker was away."""
@@ -112,6 +113,14 @@ class Slot:
         if self.order is not None and (self.order.job, self.order.attempt) == (job, attempt):
             self._unwanted = (job, attempt)
 
+    def suspend(self, seconds: float) -> None:
+        """Has it take no order for so long; called from another thread."""
+        self._suspended_until = time.monotonic() + seconds
+
+    @property
+    def _takes_orders(self) -> bool:
+        return not self._stopping.is_set() and time.monotonic() > self._suspended_until
+
     def _serve(self, connection: Connection) -> None:
         """Serves until it is time to stop, or a job ran for so long that the broker gave the connection up."""
         self._deliver(connection)
@@ -128,6 +137,10 @@ class Slot:
     def _take(self, connection: Connection) -> Message | None:
         """The next order, or None when it is time to stop."""
         while not self._stopping.is_set():
+            if not self._takes_orders:
+                self._stopping.wait(_WAIT)
+                broker.keep_alive(connection)
+                continue
             # The queues in turn, so that none waits for as long as another has orders.
             for name in islice(self._turns, len(self._queue_names)):
                 if (message := broker.get(connection.default_channel, name)) is not None:
@@ -137,20 +150,21 @@ class Slot:
         return None
 
     def _wait_for_one(self, connection: Connection) -> Message | None:
-        """The first order that comes to any of the queues, which are empty; or None when it is time to stop."""
+        """The first order that comes to any of the queues, which are empty; or None when it is to take none."""
         inbox: list[Message] = []
         consumer = broker.consumer(connection.default_channel, self._queue_names, inbox.append, prefetch=1)
         consumer.consume()
-        while not inbox and not self._stopping.is_set():
+        while not inbox and self._takes_orders:
             try:
                 connection.drain_events(timeout=_WAIT)
             except TimeoutError:
                 broker.keep_alive(connection)
         consumer.cancel()
         # Each queue may have delivered one; this slot is free for one.
-        for message in inbox[1:] if not self._stopping.is_set() else inbox:
+        taken = inbox.pop(0) if inbox and self._takes_orders else None
+        for message in inbox:
             message.requeue()
-        return None if self._stopping.is_set() else inbox[0]
+        return taken
 
     def _handle(self, connection: Connection, message: Message) -> None:
         order = self._read(connection, message)
@@ -174,31 +188,43 @@ class Slot:
             raise
 
     def _read(self, connection: Connection, message: Message) -> Order | None:
-        body = broker.body_of(message)
         try:
-            order = wire.decode(body)
+            order = wire.decode(broker.body_of(message))
             if not isinstance(order, messages.Order):
                 raise wire.DecodeError(f"a {type(order).__name__} is no order")
         except wire.DecodeError as error:
-            if _is_newer_order(error):
-                logger.error("%s: upgrade this runner, or the master was set back", error)  # noqa: TRY400
-                self._hold(connection, message)
-            else:  # the master finds that the order is gone, and sends another
-                logger.warning("parked an order of %d bytes: %s", len(body), error)
-                broker.report(connection, queues.PARKED, body)
-                message.ack()
+            if isinstance(error, wire.VersionError) and _is_order(error):
+                self._hold(connection, message, error)
+            else:
+                self._park(connection, message, error)
             return None
         return order
 
-    def _hold(self, connection: Connection, message: Message) -> None:
-        """Gives the order back after a while: meanwhile it keeps this slot from working, and no other."""
+    def _hold(self, connection: Connection, message: Message, error: wire.VersionError) -> None:
+        """Keeps an order of another version from the other slots for a while, then gives it back.
+
+        By then the master has told a runner that it does not suit (`suspend`), and others take the order. One of an
+        earlier version that comes to a runner which does suit was left behind, and can be parked.
+        """
+        logger.error("%s: upgrade this runner, or the master", error)
         self.serving, until = False, time.monotonic() + _INCOMPATIBLE
         try:
-            while time.monotonic() < until and not self._stopping.wait(_WAIT):
+            while time.monotonic() < until and self._takes_orders:
+                self._stopping.wait(_WAIT)
                 broker.keep_alive(connection)
-            message.requeue()
+            if self._takes_orders and int(error.version) < messages.CONTRACT_VERSION:
+                self._park(connection, message, error)
+            else:
+                message.requeue()
         finally:
             self.serving = True
+
+    def _park(self, connection: Connection, message: Message, why: wire.DecodeError) -> None:
+        """Sets aside what is no order. If it should be one, the master finds it gone, and sends another."""
+        body = broker.body_of(message)
+        logger.warning("parked an order of %d bytes: %s", len(body), why)
+        broker.report(connection, queues.PARKED, body)
+        message.ack()
 
     def _leave_to_others(self, order: Order, message: Message) -> bool:
         """Whether the order went back, because this runner failed it last and others may do better."""
@@ -246,12 +272,9 @@ class Slot:
             self._undelivered = None
 
 
-def _is_newer_order(error: wire.DecodeError) -> bool:
-    """Whether it is an order that upgraded runners can read."""
-    if not isinstance(error, wire.VersionError) or not error.version.isdecimal():
-        return False
-    is_order = error.type in {order.__name__ for order in get_args(Order)}
-    return is_order and int(error.version) > messages.CONTRACT_VERSION
+def _is_order(error: wire.VersionError) -> bool:
+    """Whether it is an order that another version of this runner can read."""
+    return error.version.isdecimal() and error.type in {order.__name__ for order in get_args(Order)}
 
 
 class _SlotWatcher(Watcher):

@@ -166,7 +166,10 @@ class Collector:
 
     def _park(self, message: Message, error: Exception) -> None:
         if isinstance(error, wire.VersionError) and error.type == messages.Heartbeat.__name__:
-            results.note_incompatible(str(error.fields.get("runner", "unknown")), error.version)
+            runner = results.note_incompatible(str(error.fields.get("runner", "unknown")), error.version)
+            # It can't read this either, and so learns that it does not suit.
+            told = results.Told(runner, messages.Stop(job="", attempt=0, why="Another version is needed."))
+            dispatch.tell(self._connection, [told])
             return
         body = broker.body_of(message)
         logger.warning("parked a message of %d bytes: %s", len(body), error)

@@ -26,6 +26,7 @@ logger = logging.getLogger(__name__)
 _BUFFER = 0.5
 _MAX_BUFFER = 16  # orders a slot
 _BATCH = 500
+_LONGEST_NAME = 255  # bytes of a queue's name, in AMQP: what has a longer one is no runner
 
 
 class Dispatcher:
@@ -99,5 +100,6 @@ def _cancelled() -> list[Told]:
 
 def tell(connection: Connection, told: Iterable[Told]) -> None:
     """Sends each runner what it must stop. One that has no control queue any more is gone, and told nothing."""
-    messages = ((queues.control(runner), wire.encode(stop)) for runner, stop in told)
-    broker.publish_all(connection, messages, mandatory=False)
+    messages = [(queues.control(runner), wire.encode(stop)) for runner, stop in told]
+    possible = [(name, body) for name, body in messages if len(name.encode()) <= _LONGEST_NAME]
+    broker.publish_all(connection, possible, mandatory=False)

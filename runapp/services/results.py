@@ -288,12 +288,13 @@ def _note_heartbeat(heartbeat: Heartbeat) -> list[Told]:
     ]
 
 
-def note_incompatible(runner: str, version: str) -> None:
-    """A runner speaks another contract version: it is known, and gets no work.
+def note_incompatible(runner: str, version: str) -> str:
+    """A runner speaks another contract version: it is known, and gets no work. Returns its name as it is stored.
 
     Nothing about its message is believed, so whatever it calls itself can be stored.
     """
-    Runner.objects.update_or_create(
+    noted, _ = Runner.objects.update_or_create(
         name=states.storable(runner)[:_LONGEST_NAME],
         defaults={"incompatible": True, "versions": {"contract": version}, "running": [], "last_seen": Now()},
     )
+    return noted.name

@@ -18,6 +18,8 @@ from typing import Any
 
 #: Names the file that says by how many seconds clocks are wrong; who has read it leaves another beside it.
 CLOCK_VARIABLE = "FAULTS_CLOCK"
+#: The contract version of a program that has another one than the rest.
+VERSION_VARIABLE = "FAULTS_VERSION"
 #: What chance depends on.
 SEED_VARIABLE = "FAULTS_SEED"
 
@@ -92,6 +94,13 @@ def wrong_clock() -> None:
     datetime.datetime = WrongDatetime  # type: ignore[misc]
 
 
+def another_version() -> None:
+    """It speaks a contract version that nobody else does."""
+    from datarun.contract import messages
+
+    messages.CONTRACT_VERSION = int(os.environ[VERSION_VARIABLE])
+
+
 # --- guards taken out --------------------------------------------------------------------------------------
 
 
@@ -164,7 +173,7 @@ def _replaced(text: str, guard: str, replacement: str) -> str:
 SABOTAGES: dict[str, Callable[[], None]] = {
     function.__name__: function
     for function in (
-        *(die_at_acknowledgement, wrong_clock),
+        *(die_at_acknowledgement, wrong_clock, another_version),
         *(without_fencing, without_idempotence, without_renewal, acknowledge_before_commit),
     )
 }

@@ -17,6 +17,7 @@ import pytest
 from datarun.broker import connection as broker
 from datarun.contract import queues, wire
 from datarun.contract.messages import (
+    CONTRACT_VERSION,
     Claim,
     Data,
     FoldOrder,
@@ -29,6 +30,7 @@ from datarun.contract.messages import (
     Stopped,
 )
 from datarun.contract.states import Stage
+from datarun.runner import slot
 from datarun.runner.events import EventSender
 from datarun.runner.executors import Executor
 from datarun.runner.sandbox.run import Interrupt, Watcher
@@ -366,6 +368,50 @@ def test_an_unwanted_job_is_stopped_and_the_next_one_runs(master: Broker) -> Non
         results = master.results(4)
     assert results[1] == Stopped("unwanted", 1, "r1")
     assert kinds(results[2:]) == [("Claim", "next"), ("Outcome", "next")]
+
+
+# --- a runner that does not suit the master --------------------------------------------------------
+
+
+def test_a_suspended_slot_takes_no_order_until_it_is_over(master: Broker) -> None:
+    with serving(master, Gate(open=True)) as served:
+        master.send("L", order("first"))
+        master.results(2)
+        served.slot.suspend(1.0)
+        suspended_at = time.monotonic()
+        master.send("L", order("next"))
+        assert kinds(master.results(2)) == [("Claim", "next"), ("Outcome", "next")]
+    assert time.monotonic() > suspended_at + 1.0
+
+
+@pytest.mark.parametrize("version", [CONTRACT_VERSION - 1, CONTRACT_VERSION + 1], ids=["older", "newer"])
+def test_an_order_of_another_version_is_left_to_others_once_the_runner_does_not_suit(
+    master: Broker, version: int
+) -> None:
+    master.send("L", of_version(version))
+    with serving(master, Gate(open=True)) as served:
+        wait_until(lambda: not served.slot.serving)
+        served.slot.suspend(PATIENCE)
+        wait_until(lambda: served.slot.serving)
+    assert master.waiting("L") == 1
+    assert not master.files(queues.PARKED)
+
+
+def test_an_order_that_an_earlier_master_left_is_parked(
+    master: Broker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(slot, "_INCOMPATIBLE", 0.5)
+    master.send("L", of_version(CONTRACT_VERSION - 1))
+    master.send("L", order("next"))
+    with serving(master, Gate(open=True)):
+        assert master.reports(queues.PARKED, 1) == [of_version(CONTRACT_VERSION - 1)]
+        assert kinds(master.results(2)) == [("Claim", "next"), ("Outcome", "next")]
+
+
+def of_version(version: int) -> bytes:
+    """An order as another version of the master says it."""
+    body = wire.encode(order())
+    return body.replace(b'"version": %d' % CONTRACT_VERSION, b'"version": %d' % version, 1)
 
 
 # --- a broker that is away ------------------------------------------------------------------------
