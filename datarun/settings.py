@@ -105,9 +105,12 @@ MAX_RUNNING_PER_SHARE = env.integer("DR_MAX_RUNNING", default=0, minimum=0)
 #: How long logs of finished jobs, and records of dropped messages, are kept, in days.
 RETENTION_DAYS = env.integer("DR_RETENTION_DAYS", default=90)
 
-#: Bytes of one request's body, and of one posted file once decompressed.
+#: Bytes of one request's body, of one posted file once decompressed, and of all files of a participant's submission.
 MAX_BODY = env.size("DR_MAX_BODY", default="512MB")
 MAX_FILE = env.size("DR_MAX_FILE", default="2GB")
+MAX_SUBMISSION = env.size("DR_MAX_SUBMISSION", default="20MB")
+# Parts of a body larger than this wait in a file, not in memory.
+FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
 
 #: How many wrong passwords may be tried for a user from an address, and how many submissions posted by a user.
 FAILED_LOGINS_A_MINUTE = env.integer("DR_FAILED_LOGINS", default=10)

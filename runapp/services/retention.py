@@ -1,4 +1,6 @@
-"""What is not kept for ever: logs of jobs that ended long ago, and records of dropped messages."""
+"""What is not kept for ever: logs of jobs that ended long ago, records of dropped messages, and what
+clients left half-done.
+"""
 
 from datetime import timedelta
 
@@ -7,6 +9,8 @@ from django.db.models.functions import Now
 
 from runapp import states
 from runapp.models import Attempt, Dropped, Job, LogPiece
+
+from . import idempotency, uploads
 
 _BATCH = 5000
 
@@ -22,5 +26,6 @@ def clean() -> int:
     number += Dropped.objects.filter(
         pk__in=Dropped.objects.filter(at__lt=before).values("pk")[:_BATCH]
     ).delete()[0]
+    number += uploads.clean(_BATCH) + idempotency.clean(_BATCH)
     left = LogPiece.objects.exclude(job__state__in=states.UNFINISHED).values("pk")[:_BATCH]
     return number + LogPiece.objects.filter(pk__in=left).delete()[0]

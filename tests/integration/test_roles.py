@@ -13,7 +13,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from rest_framework.test import APIClient
 from rest_framework.views import APIView
 
-from runapp.models import AccessToken, Submission
+from runapp.models import AccessToken, Submission, Upload
 from runapp.services import roles
 from runapp.services.roles import Role
 from tests.integration.helpers import organiser, post_fold, ready_data
@@ -76,6 +76,8 @@ RULES: dict[str, dict[str, Rule]] = {
     "api/v1/": {"get": EVERYBODY},
     "api/v1/tokens/": {"get": USERS, "post": USERS},
     "api/v1/tokens/<int:token>/": {"delete": ITS_USER},
+    "api/v1/uploads/": {"post": SUBMITTERS},
+    "api/v1/uploads/<uuid:upload>/": {"get": ITS_USER, "patch": ITS_USER, "delete": ITS_USER},
     "api/v1/users/me/": {"get": USERS},
 }
 #: Below here Django decides: staff, or to the login page.
@@ -128,7 +130,8 @@ def ids() -> dict[str, object]:
     participant = User.objects.create_user(PARTICIPANT)
     Submission.objects.update(owner=participant)
     token = AccessToken.objects.create(user=participant, name="x", sha256="x", expires_at="2100-01-01T00:00Z")
-    return {"pk": raw_data, "sha256": "0" * 64, "token": token.pk}
+    upload = Upload.objects.create(owner=participant, size=1, sha256="0" * 64)
+    return {"upload": upload.pk, "pk": raw_data, "sha256": "0" * 64, "token": token.pk}
 
 
 def client(who: str) -> APIClient:
