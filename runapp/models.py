@@ -2,6 +2,7 @@
 
 import uuid
 from datetime import timedelta
+from enum import StrEnum
 
 from django.conf import settings
 from django.core.validators import MinValueValidator
@@ -15,6 +16,16 @@ from datarun.contract.states import FoldState, JobKind, JobState, Stage, fold_st
 
 #: How long a job may wait for its turn or its data.
 WAIT_LIMIT = timedelta(days=30)
+#: Ids that the platform gives to whole submissions and their folds; those who cut folds themselves choose others.
+OWN_IDS = range(2**40, 2**41)
+
+
+class Part(StrEnum):
+    """What a fold's predictions are scored on."""
+
+    TRAIN = "train"  # the rows that it was trained on
+    VALID = "valid"  # the rows of the train part that it was not
+    TEST = "test"
 
 
 def _choices(enum: type) -> list[tuple[str, str]]:
@@ -188,11 +199,23 @@ class RawData(models.Model):
 
     name = models.CharField(max_length=100, unique=True)
     target_column = models.CharField(max_length=200, blank=True)
-    workflow_elements = models.CharField(max_length=200)
+    # Of a kit: as its `problem.py` says once it is prepared, like its metrics.
+    workflow_elements = models.CharField(max_length=1000)
     # File name → sha256.
     files = models.JSONField(default=dict)
     # The name of the custom module among the files, if the data set brings one.
     module = models.CharField(max_length=255, default="", blank=True)
+    # How its folds are cut: splitter, parameters and groups; or folds, pairs of blobs of train and test indices.
+    # Null where clients cut them, and for a kit, which brings a `get_cv` of its own.
+    cv = models.JSONField(null=True, blank=True)
+    # Names of metrics, the official one first.
+    metrics = models.JSONField(default=list, db_default=[], blank=True)
+    # A RAMP kit: its module is `problem.py`, and its files' names are paths below the kit's folder.
+    kit = models.BooleanField(default=False, db_default=False)
+    # Which of a kit's data to read, if its functions take such a label.
+    data_label = models.CharField(max_length=100, default="", db_default="", blank=True)
+    # Since when it takes no submissions any more, and shows test scores to everybody.
+    closed_at = models.DateTimeField(null=True, blank=True)
     # No more rows than this can be in the csv: its lines. Null for custom data.
     max_rows = models.PositiveBigIntegerField(null=True, blank=True)
     # Seconds for one fold: killed at the first, told to finish at the second. Null: the platform's limit.
@@ -220,6 +243,8 @@ class PreparedData(models.Model):
     n_train = models.PositiveBigIntegerField(null=True, blank=True)
     n_test = models.PositiveBigIntegerField(null=True, blank=True)
     files = models.JSONField(default=dict, blank=True)
+    # What a kit says of itself: title, elements, and metrics with their directions.
+    facts = models.JSONField(default=dict, db_default={}, blank=True)
     # Asked for last: new folds of the data set run on the version with the latest.
     requested_at = models.DateTimeField(db_default=Now(), editable=False)
 
@@ -239,15 +264,48 @@ class PreparedData(models.Model):
         return f"{self.raw_data}, {self.held_out_test} held out, random state {self.random_state}"
 
 
+class CVFold(models.Model):
+    """One fold of a data set's cross-validation: int64 index arrays into the train part, stored once each."""
+
+    prepared = models.ForeignKey(PreparedData, models.CASCADE, related_name="cv_folds")
+    number = models.PositiveIntegerField()
+    train_is = models.ForeignKey(Blob, models.PROTECT, related_name="+", db_index=False)
+    test_is = models.ForeignKey(Blob, models.PROTECT, related_name="+", db_index=False)
+
+    class Meta:
+        verbose_name = "CV fold"
+        constraints = (models.UniqueConstraint(fields=["prepared", "number"], name="cv_fold_once"),)
+
+    def __str__(self) -> str:
+        return f"fold {self.number} of {self.prepared}"
+
+
 class Submission(models.Model):
     """A set of code files, for one raw data."""
 
     databoard_s_id = models.BigIntegerField(primary_key=True, validators=[MinValueValidator(0)])
     raw_data = models.ForeignKey(RawData, models.CASCADE)
+    name = models.CharField(max_length=200, default="", db_default="", blank=True)
     # File name → sha256.
     files = models.JSONField(default=dict)
+    # It runs on the folds of its data set; otherwise on those that its client cuts.
+    whole = models.BooleanField(default=False, db_default=False)
+    # A whole one has its folds; until its data set is prepared it waits for them.
+    folds_made = models.BooleanField(default=True, db_default=True)
+    # The queue of the folds that are made for it.
+    priority = models.CharField(
+        max_length=1,
+        choices=[(q, q) for q in queues.PRIORITIES],
+        default=queues.LIGHT,
+        db_default=queues.LIGHT,
+    )
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    class Meta:
+        indexes = (
+            models.Index(fields=["raw_data"], name="submission_unmade", condition=Q(folds_made=False)),
+        )
 
     def __str__(self) -> str:
         return f"submission {self.databoard_s_id}"
@@ -259,6 +317,8 @@ class SubmissionFold(models.Model):
     databoard_sf_id = models.BigIntegerField(primary_key=True, validators=[MinValueValidator(0)])
     databoard_s = models.ForeignKey(Submission, models.CASCADE)
     job = models.OneToOneField(Job, models.PROTECT)
+    # Which fold of its data set it is; null for one that its client cut.
+    cv_fold = models.ForeignKey(CVFold, models.RESTRICT, null=True, blank=True, db_index=False)
     # The version of the data that it runs on; null until there is one.
     prepared = models.ForeignKey(PreparedData, models.RESTRICT, null=True, blank=True)
     # int64 index arrays into the train part, stored once each.
@@ -273,7 +333,10 @@ class SubmissionFold(models.Model):
     new = models.BooleanField(default=True)
 
     class Meta:
-        indexes = (models.Index(fields=["databoard_sf_id"], name="fold_new", condition=Q(new=True)),)
+        indexes = (
+            models.Index(fields=["databoard_sf_id"], name="fold_new", condition=Q(new=True)),
+            models.Index(fields=["cv_fold"], name="fold_of_cv", condition=Q(cv_fold__isnull=False)),
+        )
 
     def __str__(self) -> str:
         return f"fold {self.databoard_sf_id} of {self.databoard_s_id}"
@@ -288,7 +351,7 @@ class SubmissionFold(models.Model):
 
 
 class Prediction(models.Model):
-    """What a fold predicted for the two parts of its data, as `.npy` bytes of float64."""
+    """What a fold predicted for the two parts of its data (`datarun.contract.predictions`)."""
 
     fold = models.OneToOneField(SubmissionFold, models.CASCADE, primary_key=True)
     train = models.BinaryField(null=True, editable=False)
@@ -296,6 +359,92 @@ class Prediction(models.Model):
 
     def __str__(self) -> str:
         return f"predictions of {self.fold}"
+
+
+class Score(models.Model):
+    """What a fold's predictions of one part are worth by one metric."""
+
+    fold = models.ForeignKey(SubmissionFold, models.CASCADE, db_index=False)
+    metric = models.CharField(max_length=100)
+    part = models.CharField(max_length=5, choices=_choices(Part))
+    value = models.FloatField()
+
+    class Meta:
+        constraints = (models.UniqueConstraint(fields=["fold", "metric", "part"], name="score_once"),)
+
+    def __str__(self) -> str:
+        return f"{self.metric} ({self.part}) of fold {self.fold_id}: {self.value}"
+
+
+class SubmissionScore(models.Model):
+    """The scores of a submission's folds together. `services.scores` keeps it true to them."""
+
+    submission = models.ForeignKey(Submission, models.CASCADE, db_index=False)
+    metric = models.CharField(max_length=100)
+    part = models.CharField(max_length=5, choices=_choices(Part))
+    # Over so many folds; `std` is the population's.
+    folds = models.PositiveIntegerField()
+    mean = models.FloatField()
+    std = models.FloatField()
+    # The score of the folds' combined predictions, and of those of the first fold, the first two, and so on.
+    bagged = models.FloatField(null=True, blank=True)
+    curve = models.JSONField(default=list, blank=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(fields=["submission", "metric", "part"], name="submission_score_once"),
+        )
+
+    def __str__(self) -> str:
+        return f"{self.metric} ({self.part}) of submission {self.submission_id}: {self.mean} ± {self.std}"
+
+
+class Ensemble(models.Model):
+    """What is computed of predictions together: of one submission's folds (bagging), or of a data set's submissions
+    (blending). One job, which runs again whenever there is more to combine.
+    """
+
+    raw_data = models.ForeignKey(RawData, models.CASCADE)
+    submission = models.OneToOneField(Submission, models.CASCADE, null=True, blank=True)
+    # Null until there is something to combine.
+    job = models.OneToOneField(Job, models.PROTECT, null=True, blank=True)
+    # Counts the reasons to compute it, and which of them the latest order knew.
+    wanted = models.PositiveBigIntegerField(default=0)
+    done = models.PositiveBigIntegerField(default=0)
+    # What blending gave: contributivity by submission, and the combined scores by part and metric.
+    result = models.JSONField(default=dict, blank=True)
+
+    class Meta:
+        constraints = (
+            models.UniqueConstraint(
+                fields=["raw_data"], name="one_blend", condition=Q(submission__isnull=True)
+            ),
+        )
+
+    def __str__(self) -> str:
+        return f"bagging of {self.submission}" if self.submission_id else f"blending of {self.raw_data}"
+
+
+class Record(models.Model):
+    """What a fold's results were computed with, as its runner says; the rest of it stands in other rows."""
+
+    fold = models.OneToOneField(SubmissionFold, models.CASCADE, primary_key=True)
+    facts = models.JSONField(default=dict)
+
+    def __str__(self) -> str:
+        return f"record of fold {self.fold_id}"
+
+
+class Replay(models.Model):
+    """A fold run once more, to be compared with what it gave; it changes nothing of the fold."""
+
+    fold = models.ForeignKey(SubmissionFold, models.CASCADE)
+    job = models.OneToOneField(Job, models.PROTECT)
+    result = models.JSONField(null=True, blank=True)
+    requested_at = models.DateTimeField(db_default=Now(), editable=False)
+
+    def __str__(self) -> str:
+        return f"replay of fold {self.fold_id}"
 
 
 class Runner(models.Model):

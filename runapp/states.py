@@ -219,8 +219,8 @@ def release(jobs: QuerySet[Job]) -> int:
 
 
 @transaction.atomic
-def rerun(jobs: QuerySet[Job], waits_for_data: bool = False) -> set[UUID]:
-    """failed, cancelled or succeeded → created, at a person's wish; what was before is kept. Returns which."""
+def rerun(jobs: QuerySet[Job], waits_for_data: bool = False, pause: timedelta = timedelta(0)) -> set[UUID]:
+    """failed, cancelled or succeeded → created, because somebody wants it; what was before is kept. Returns which."""
     ended = _in(jobs).filter(state__in=TERMINAL_STATES).order_by("pk").select_for_update()
     _archive({job: _End(job.state, job.failure, job.message, job.log) for job in ended if job.attempt})
     ids = {job.pk for job in ended}
@@ -235,8 +235,15 @@ def rerun(jobs: QuerySet[Job], waits_for_data: bool = False) -> set[UUID]:
         runner="",
         finished_at=None,
         created_at=Now(),
+        not_before=Now() + pause,
     )
     return ids
+
+
+def hasten(jobs: QuerySet[Job], pause: timedelta) -> None:
+    """Those that wait for a longer pause than this, not because they were lost, wait for this one only."""
+    waiting = _in(jobs).filter(state=JobState.CREATED, losses=0, not_before__gt=Now() + pause)
+    waiting.update(not_before=Now() + pause)
 
 
 def still_queued(ids: Iterable[UUID]) -> int:

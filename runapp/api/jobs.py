@@ -8,7 +8,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from runapp.models import RawData, Submission, SubmissionFold
-from runapp.services import jobs, runners
+from runapp.services import jobs, runners, submitting
 
 from .folds import PageIn
 from .serializers import AttemptOut, LogOut, NumberOut, RerunIn, RunnerOut, WaitingOut
@@ -60,22 +60,24 @@ class SubmissionCancel(APIView):
     @extend_schema(request=None, responses=NumberOut)
     def post(self, request: Request, pk: int) -> Response:
         """Cancel all folds of a submission."""
-        return _number(jobs.cancel(get_object_or_404(Submission, pk=pk).submissionfold_set.all()))
+        return _number(submitting.cancel(get_object_or_404(Submission, pk=pk)))
 
 
 class SubmissionRerun(APIView):
     @extend_schema(request=RerunIn, responses=NumberOut)
     def post(self, request: Request, pk: int) -> Response:
         """Run the finished folds of a submission again, or only those that failed."""
-        folds = get_object_or_404(Submission, pk=pk).submissionfold_set.all()
-        return _number(jobs.rerun(folds, failed_only=_failed_only(request)))
+        submission = get_object_or_404(Submission, pk=pk)
+        return _number(submitting.rerun(submission, failed_only=_failed_only(request)))
 
 
 class SubmissionWaiting(APIView):
     @extend_schema(responses={200: WaitingOut, 404: OpenApiResponse(description="No such submission.")})
     def get(self, request: Request, pk: int) -> Response:
         """Why a submission waits: the reason of the fold that is next, or null when none waits."""
-        return Response(WaitingOut({"waiting": jobs.waiting_of(get_object_or_404(Submission, pk=pk))}).data)
+        return Response(
+            WaitingOut({"waiting": submitting.waits_for(get_object_or_404(Submission, pk=pk))}).data
+        )
 
 
 class RawDataCancel(APIView):

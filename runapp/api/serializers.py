@@ -38,6 +38,16 @@ class _Id(serializers.IntegerField):
         return super().to_internal_value(data)
 
 
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}]})
+class IdOrName(serializers.Field[Any, Any, Any, Any]):
+    """A row by its id, or by its name."""
+
+    def to_internal_value(self, data: Any) -> int | str:
+        field = Text(max_length=200) if isinstance(data, str) else _Id()
+        value: int | str = field.run_validation(data)
+        return value
+
+
 class _Ids(serializers.ListField):
     """A list of ids; the first that is none is named in a sentence, like any other problem."""
 
@@ -61,12 +71,43 @@ class _AsPosted(serializers.Field[Any, Any, Any, Any]):
 
 
 @extend_schema_field({"type": "string", "format": "byte"})
-class _Packed(_AsPosted):
+class Packed(_AsPosted):
     pass
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "string", "format": "byte"}})
-class _PackedFiles(_AsPosted):
+class PackedFiles(_AsPosted):
+    pass
+
+
+@extend_schema_field(
+    {
+        "type": "object",
+        "nullable": True,
+        "description": (
+            "How folds are cut: a splitter of scikit-learn with its parameters, and the column that names groups; "
+            "or folds, each a pair of rows of the train part, as lists or base64(zlib(int64 little-endian bytes))."
+        ),
+        "properties": {
+            "splitter": {"type": "string", "example": "StratifiedKFold"},
+            "parameters": {"type": "object", "example": {"n_splits": 5}},
+            "groups": {"type": "string", "nullable": True},
+            "folds": {"type": "array", "items": {"type": "array", "items": {}, "minItems": 2, "maxItems": 2}},
+        },
+    }
+)
+class CrossValidationField(_AsPosted):
+    pass
+
+
+@extend_schema_field(
+    {
+        "oneOf": [{"type": "array", "items": {"type": "string"}}, {"type": "string"}],
+        "nullable": True,
+        "description": "Names of scikit-learn's scorers or RAMP's score types, the official one first.",
+    }
+)
+class MetricsField(_AsPosted):
     pass
 
 
@@ -76,7 +117,9 @@ class RawDataIn(serializers.Serializer[Any]):
     workflow_elements = Text(
         max_length=200, help_text="Comma separated, e.g. 'feature_extractor, classifier'."
     )
-    files = _PackedFiles(help_text="File name → base64(zlib(bytes)).")
+    files = PackedFiles(help_text="File name → base64(zlib(bytes)).")
+    cv = CrossValidationField(default=None, allow_null=True)
+    metrics = MetricsField(default=None, allow_null=True)
     time_limit = serializers.FloatField(
         min_value=1,
         max_value=_LONGEST,
@@ -104,9 +147,14 @@ class RawDataOut(serializers.ModelSerializer[RawData]):
             "target_column",
             "workflow_elements",
             "files",
+            "cv",
+            "metrics",
+            "kit",
+            "data_label",
             "time_limit",
             "soft_time_limit",
             "created_at",
+            "closed_at",
         )
 
     def get_files(self, raw_data: RawData) -> list[str]:
@@ -138,8 +186,8 @@ class TaskOut(serializers.ModelSerializer[PreparedData]):
 class SubmissionFoldIn(serializers.Serializer[Any]):
     databoard_sf_id = _Id()
     databoard_s_id = _Id()
-    train_is = _Packed(help_text=_PACKED_INDICES)
-    test_is = _Packed(help_text=_PACKED_INDICES)
+    train_is = Packed(help_text=_PACKED_INDICES)
+    test_is = Packed(help_text=_PACKED_INDICES)
     priority = serializers.ChoiceField(
         choices=queues.PRIORITIES,
         default=queues.LIGHT,
@@ -152,7 +200,7 @@ class SubmissionFoldIn(serializers.Serializer[Any]):
         help_text="'submission_fold' or 'submission, submission_fold'.",
     )
     raw_data = _Id(default=None, allow_null=True, help_text="With a new submission.")
-    files = _PackedFiles(
+    files = PackedFiles(
         default=None, allow_null=True, help_text="With a new submission: file name → base64(zlib(bytes))."
     )
 

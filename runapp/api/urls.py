@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import jobs, views
+from . import jobs, scoring, submissions, views
 
 app_name = "runapp"
 
@@ -10,6 +10,9 @@ urlpatterns = [
     path("rawdata/", views.RawDataList.as_view(), name="rawdata"),
     path("rawdata/split/", views.Split.as_view(), name="rawdata-split"),
     path("rawdata/customsplit/", views.CustomSplit.as_view(), name="rawdata-customsplit"),
+    path("rawdata/<int:pk>/metrics/", scoring.RawDataMetrics.as_view(), name="rawdata-metrics"),
+    path("rawdata/<int:pk>/close/", scoring.RawDataClose.as_view(), name="rawdata-close"),
+    path("rawdata/<int:pk>/open/", scoring.RawDataOpen.as_view(), name="rawdata-open"),
     path("rawdata/<int:pk>/cancel/", jobs.RawDataCancel.as_view(), name="rawdata-cancel"),
     path("runners/", jobs.RunnerList.as_view(), name="runners"),
     path("submissionfold/", views.SubmissionFoldList.as_view(), name="submissionfold-list"),
@@ -18,6 +21,8 @@ urlpatterns = [
     path("submissionfold/<int:pk>/rerun/", jobs.FoldRerun.as_view(), name="submissionfold-rerun"),
     path("submissionfold/<int:pk>/attempts/", jobs.FoldAttempts.as_view(), name="submissionfold-attempts"),
     path("submissionfold/<int:pk>/log/", jobs.FoldLog.as_view(), name="submissionfold-log"),
+    path("submission/", submissions.SubmissionList.as_view(), name="submission-list"),
+    path("submission/<int:pk>/", submissions.SubmissionDetail.as_view(), name="submission-detail"),
     path("submission/<int:pk>/cancel/", jobs.SubmissionCancel.as_view(), name="submission-cancel"),
     path("submission/<int:pk>/rerun/", jobs.SubmissionRerun.as_view(), name="submission-rerun"),
     path("submission/<int:pk>/waiting/", jobs.SubmissionWaiting.as_view(), name="submission-waiting"),

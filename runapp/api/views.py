@@ -1,20 +1,17 @@
 """The routes under ``/runapp/`` that existing datarun clients speak."""
 
-from typing import Any
-
-from django.contrib.auth.models import User
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.generics import get_object_or_404
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 from rest_framework.views import APIView
 
 from runapp.models import RawData
 from runapp.services import predictions, raw_data, submissions
 
 from . import folds
+from .requests import user_of, valid
 from .serializers import (
     CustomSplitIn,
     PredictionListIn,
@@ -31,22 +28,12 @@ from .serializers import (
 )
 
 
-def _valid(serializer: Serializer[Any]) -> dict[str, Any]:
-    serializer.is_valid(raise_exception=True)
-    return serializer.validated_data  # type: ignore[no-any-return]
-
-
-def _user(request: Request) -> User:
-    assert isinstance(request.user, User)
-    return request.user
-
-
 class RawDataList(APIView):
     @extend_schema(parameters=[folds.PageIn], responses=RawDataOut(many=True))
     def get(self, request: Request) -> Response:
         """All data sets."""
         page = folds.PageIn(data=request.query_params)
-        _valid(page)
+        valid(page)
         return Response(RawDataOut(page.page(RawData.objects.order_by("id")), many=True).data)
 
     @extend_schema(request=RawDataIn, responses={201: RawDataOut})
@@ -58,8 +45,8 @@ class RawDataList(APIView):
         `train_submission(module_path, X, y, train_indices)` and
         `test_submission(trained_model, X, test_indices)`.
         """
-        given = _valid(RawDataIn(data=request.data))
-        created = raw_data.create(_user(request), raw_data.PostedRawData(**given))
+        given = valid(RawDataIn(data=request.data))
+        created = raw_data.create(user_of(request), raw_data.PostedRawData(**given))
         return Response(RawDataOut(created).data, status=status.HTTP_201_CREATED)
 
 
@@ -70,15 +57,15 @@ class Split(APIView):
 
         The same parameters again change nothing; others make a new version, which later folds run on.
         """
-        return Response(TaskOut(raw_data.split(_user(request), **_valid(SplitIn(data=request.data)))).data)
+        return Response(TaskOut(raw_data.split(user_of(request), **valid(SplitIn(data=request.data)))).data)
 
 
 class CustomSplit(APIView):
     @extend_schema(request=CustomSplitIn, responses=TaskOut)
     def post(self, request: Request) -> Response:
         """Prepare a data set with its custom module's `prepare_data`."""
-        given = _valid(CustomSplitIn(data=request.data))
-        return Response(TaskOut(raw_data.custom_split(_user(request), **given)).data)
+        given = valid(CustomSplitIn(data=request.data))
+        return Response(TaskOut(raw_data.custom_split(user_of(request), **given)).data)
 
 
 class SubmissionFoldLightList(APIView):
@@ -86,7 +73,7 @@ class SubmissionFoldLightList(APIView):
     def get(self, request: Request) -> Response:
         """All submission folds: id, submission, state, and whether their predictions are new."""
         wanted = folds.FoldFilterIn(data=request.query_params)
-        _valid(wanted)
+        valid(wanted)
         return Response(list(folds.light_rows(wanted.folds())))
 
 
@@ -99,7 +86,7 @@ class SubmissionFoldList(APIView):
     def get(self, request: Request) -> Response:
         """All submission folds; predictions and indices are null here, the detail has them."""
         wanted = folds.FoldFilterIn(data=request.query_params)
-        _valid(wanted)
+        valid(wanted)
         return Response(list(folds.full_rows(wanted.folds())))
 
     @extend_schema(request=SubmissionFoldIn, responses={201: SubmissionFoldOut})
@@ -109,9 +96,9 @@ class SubmissionFoldList(APIView):
         `force` replaces what exists: `submission_fold`, or `submission, submission_fold`; replacing a
         submission deletes its folds. It runs as soon as its data set is prepared and a runner is free.
         """
-        given = _valid(SubmissionFoldIn(data=request.data))
+        given = valid(SubmissionFoldIn(data=request.data))
         posted = submissions.PostedFold(**given | {"force": given["force"] or ""})
-        fold = submissions.post_fold(_user(request), posted)
+        fold = submissions.post_fold(user_of(request), posted)
         return Response(SubmissionFoldOut(fold).data, status=status.HTTP_201_CREATED)
 
 
@@ -129,7 +116,7 @@ class TestPredictionList(APIView):
 
         Finished ones are no longer new; one that has yet to run stays new.
         """
-        given = _valid(PredictionListIn(data=request.data))
+        given = valid(PredictionListIn(data=request.data))
         return Response(PredictionsOut(predictions.by_ids(given["list_submission_fold"]), many=True).data)
 
 
@@ -140,7 +127,7 @@ class TestPredictionNew(APIView):
 
         No two callers get the same fold; what a caller failed to receive stays readable through `list/`.
         """
-        given = _valid(PredictionNewIn(data=request.data))
+        given = valid(PredictionNewIn(data=request.data))
         if given["raw_data_id"] is not None:
             raw_data.find(given["raw_data_id"])
         return Response(

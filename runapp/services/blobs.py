@@ -4,7 +4,7 @@ Content never changes under a name, so storing twice is storing once.
 """
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING
 
 from django.core.files.base import ContentFile, File
@@ -24,14 +24,23 @@ _CHUNK = 1024 * 1024
 
 def put(content: bytes) -> str:
     """Stores `content`; returns its sha256 in hexadecimal."""
-    sha256 = hashlib.sha256(content).hexdigest()
-    if not Blob.objects.filter(pk=sha256).exists():
-        inline = content if len(content) <= INLINE else None
-        if inline is None:
-            _save(sha256, ContentFile(content))
-        blob = Blob(sha256=sha256, size=len(content), content=inline)
-        Blob.objects.bulk_create([blob], ignore_conflicts=True)
-    return sha256
+    return put_all([content])[0]
+
+
+def put_all(contents: Iterable[bytes]) -> list[str]:
+    """Stores the contents, in few statements; returns their names, in order."""
+    named = [(hashlib.sha256(content).hexdigest(), content) for content in contents]
+    known = set(Blob.objects.filter(pk__in=[name for name, _ in named]).values_list("pk", flat=True))
+    new = {name: content for name, content in named if name not in known}
+    for name, content in new.items():
+        if len(content) > INLINE:
+            _save(name, ContentFile(content))
+    rows = [
+        Blob(sha256=name, size=len(content), content=content if len(content) <= INLINE else None)
+        for name, content in new.items()
+    ]
+    Blob.objects.bulk_create(rows, ignore_conflicts=True)
+    return [name for name, _ in named]
 
 
 def put_file(file: IO[bytes], size: int, sha256: str) -> None:

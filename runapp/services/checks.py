@@ -74,8 +74,8 @@ def python_source(name: str, content: bytes) -> None:
         ) from error
 
 
-def csv_file(name: str, content: bytes, target_column: str) -> int:
-    """A csv whose header has the target column; returns how many rows it can have at most.
+def csv_file(name: str, content: bytes, target_column: str) -> tuple[int, list[str]]:
+    """A csv whose header has the target column; returns how many rows it can have at most, and its header.
 
     Only pandas knows how many rows there are; no csv has more rows than lines below its header.
     """
@@ -100,7 +100,7 @@ def csv_file(name: str, content: bytes, target_column: str) -> int:
     lines = ends + (not content.endswith((b"\n", b"\r")))
     if lines < 2:
         raise BadInput("files", f"{name}: there are no rows below the header.")
-    return lines - 1
+    return lines - 1, header
 
 
 def workflow_elements(text: str, custom: bool) -> tuple[str, ...]:
@@ -122,7 +122,15 @@ def fold_indices(train_is: object, test_is: object) -> tuple[NDArray[np.int64], 
 
     Training rows may repeat (bootstrap); test rows may not; no row is both.
     """
-    train, test = _indices("train_is", train_is), _indices("test_is", test_is)
+    return _apart(_indices("train_is", train_is), _indices("test_is", test_is))
+
+
+def listed_fold(train_is: object, test_is: object) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The same, where each may also be a list of row numbers."""
+    return _apart(_listed("train_is", train_is), _listed("test_is", test_is))
+
+
+def _apart(train: NDArray[np.int64], test: NDArray[np.int64]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     if len(np.unique(test)) < len(test):
         raise BadInput("test_is", "An index is repeated: each test row counts once.")
     if len(shared := np.intersect1d(train, test)):
@@ -138,6 +146,18 @@ def _indices(field: str, text: object) -> NDArray[np.int64]:
         indices = transfer.decompress_indices(text, settings.MAX_FILE)
     except transfer.TransferError as error:
         raise BadInput(field, f"{error} The bytes are int64, little-endian.") from error
+    return _rows(field, indices)
+
+
+def _listed(field: str, rows: object) -> NDArray[np.int64]:
+    if not isinstance(rows, list):
+        return _indices(field, rows)
+    if not all(type(row) is int and abs(row) < 2**63 for row in rows):
+        raise BadInput(field, "Send a list of row numbers, or base64(zlib(int64 little-endian bytes)).")
+    return _rows(field, np.array(rows, np.int64))
+
+
+def _rows(field: str, indices: NDArray[np.int64]) -> NDArray[np.int64]:
     if not len(indices):
         raise BadInput(field, "It is empty: name at least one row.")
     if indices.min() < 0:

@@ -12,12 +12,13 @@ from typing import Any
 
 from django.db import connection
 
-from datarun.contract import npy
+from datarun.contract import npy, predictions
 from datarun.contract.messages import MEASURES, Outcome
 from datarun.contract.states import JobState
 from runapp import states
 
-from . import blobs, metrics
+from . import blobs, ensembles, metrics, scores
+from .scores import Scored
 
 logger = logging.getLogger(__name__)
 
@@ -68,6 +69,8 @@ def record(outcomes: Sequence[Outcome]) -> set[states.Key]:
         rows = (_predictions(fold, outcome, uploaded) for fold, outcome in succeeded)
         cursor.copy_expert(_PREDICT, _Binary(rows), _PIECE)
         cursor.execute(_FORGET_LOG, [ids])
+    if scored := [Scored(*each) for each in folds if each[2].failure is None and each[2].scores]:
+        ensembles.want_bagging(scores.record(scored))
     for fold, submission, outcome in folds:
         _say(outcome, fold, submission)
     metrics.count_ended(counted.values(), accepted.values())
@@ -103,12 +106,12 @@ def _said(outcome: Outcome) -> dict[str, Any]:
 
 
 def _uploaded(outcomes: Iterable[Outcome]) -> dict[str, bytes]:
-    """The predictions that were too large for their messages, by hash. Raises unless they can be read again."""
+    """The predictions that came as blobs: too large for their messages, or ragged. Raises unless they can be read."""
     contents = {}
     for outcome in outcomes:
         for name in outcome.array_blobs.values():
             contents[name] = blobs.get(name)
-            npy.loads(contents[name])
+            predictions.loads(contents[name])
     return contents
 
 

@@ -10,7 +10,7 @@ from datarun.contract.states import JobState
 from runapp import states
 from runapp.models import Job, Prediction, PreparedData, RawData, Submission, SubmissionFold
 
-from . import raw_data, waiting, wakeup
+from . import ensembles, raw_data, scores, waiting, wakeup
 from .waiting import Waiting
 
 
@@ -33,17 +33,28 @@ def rerun(folds: QuerySet[SubmissionFold], failed_only: bool = False) -> int:
     number = 0
     # A preparation that ends at this moment either sees these folds waiting or is seen by them.
     data_sets = RawData.objects.filter(pk__in=folds.order_by().values("databoard_s__raw_data"))
-    for data_set in data_sets.order_by("pk").select_for_update():
+    for data_set in data_sets.order_by("pk").select_for_update(no_key=True):
         version = raw_data.current_version(data_set)
         of_set = folds.filter(databoard_s__raw_data=data_set)
         again = states.rerun(Job.objects.filter(submissionfold__in=of_set), waits_for_data=True)
         Prediction.objects.filter(fold__job__in=again).delete()
+        _forget_scores(SubmissionFold.objects.filter(job__in=again))
         SubmissionFold.objects.filter(job__in=again).update(new=True, prepared=version)
         if version is not None:
             raw_data.settle(version, again)
         number += len(again)
     wakeup.scheduler()
     return number
+
+
+def _forget_scores(folds: QuerySet[SubmissionFold]) -> None:
+    """Of folds that run again."""
+    scored = dict(folds.filter(score__isnull=False).values_list("pk", "databoard_s").distinct())
+    if scored:
+        submissions = set(scored.values())
+        scores.lock(submissions)
+        scores.forget(scored, submissions)
+        ensembles.want_bagging(submissions)
 
 
 @transaction.atomic

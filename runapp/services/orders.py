@@ -1,17 +1,32 @@
 """What runners are told: jobs as orders."""
 
+import dataclasses
+import hashlib
 from base64 import b64encode
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from uuid import UUID
 
 from django.conf import settings
 
 from datarun.contract.elements import parse_elements
-from datarun.contract.messages import Data, FoldOrder, Limits, Order, PrepareOrder
-from runapp.models import Blob, Job, PreparedData, RawData, SubmissionFold
+from datarun.contract.messages import (
+    Data,
+    EnsembleOrder,
+    FoldOrder,
+    FoldRows,
+    Limits,
+    Order,
+    Predicted,
+    PrepareOrder,
+)
+from runapp.models import Blob, Ensemble, Job, Prediction, PreparedData, RawData, Replay, SubmissionFold
 
-#: Bytes of a blob that comes along with an order, at most.
+from . import blobs, cross_validation, ensembles
+
+#: Bytes of a blob that comes along with an order, at most, and of all that come with one.
 _ENCLOSED = 8 * 1024
+_ALL_ENCLOSED = 1024 * 1024
+_READ = 50  # predictions read at a time
 
 
 def build(ids: Iterable[UUID], others: bool = False) -> list[tuple[Job, Order]]:
@@ -27,8 +42,24 @@ def build(ids: Iterable[UUID], others: bool = False) -> list[tuple[Job, Order]]:
     small = _small(folds)
     orders: dict[UUID, tuple[Job, Order]] = {}
     orders.update((version.job_id, (version.job, _prepare(version, others))) for version in prepared)
-    orders.update((fold.job_id, (fold.job, _fold(fold, others, small))) for fold in folds)
+    orders.update((fold.job_id, (fold.job, _fold(fold, fold.job, others, small))) for fold in folds)
+    if len(orders) < len(ids):
+        orders.update(_rare([id for id in ids if id not in orders], others))
     return [orders[id] for id in ids if id in orders]
+
+
+def _rare(ids: list[UUID], others: bool) -> Iterator[tuple[UUID, tuple[Job, Order]]]:
+    """The orders for what is neither fold nor preparation."""
+    for ensemble in ensembles.taken(ids):
+        assert ensemble.job is not None
+        if folds := ensembles.folds_of(ensemble):  # none: its job has just been cancelled
+            yield ensemble.job.pk, (ensemble.job, _ensemble(ensemble, ensemble.job, folds, others))
+    replays = Replay.objects.filter(job__in=ids).select_related(
+        "job", "fold__databoard_s__raw_data", "fold__prepared"
+    )
+    small = _small([replay.fold for replay in replays])
+    for replay in replays:
+        yield replay.job_id, (replay.job, _fold(replay.fold, replay.job, others, small))
 
 
 def _limits(raw_data: RawData) -> Limits:
@@ -49,7 +80,27 @@ def _avoid(job: Job, others: bool) -> str:
 
 
 def _data(raw_data: RawData) -> Data:
-    return Data(files=raw_data.files, target_column=raw_data.target_column, module=raw_data.module or None)
+    """A data set as posted."""
+    return Data(
+        files=raw_data.files,
+        target_column=raw_data.target_column,
+        module=raw_data.module or None,
+        kit=raw_data.kit,
+        data_label=raw_data.data_label or None,
+    )
+
+
+def _prepared_data(version: PreparedData) -> Data:
+    """A data set with what its preparation made."""
+    raw_data, made = version.raw_data, version.files
+    return dataclasses.replace(
+        _data(raw_data),
+        files=raw_data.files | made if raw_data.module else raw_data.files,
+        train_rows=None if raw_data.module else made["train_rows"],
+        test_rows=None if raw_data.module else made["test_rows"],
+        n_train=version.n_train,
+        n_test=version.n_test,
+    )
 
 
 def _prepare(version: PreparedData, others: bool) -> PrepareOrder:
@@ -61,6 +112,9 @@ def _prepare(version: PreparedData, others: bool) -> PrepareOrder:
         avoid=_avoid(version.job, others),
         held_out_test=version.held_out_test,
         random_state=version.random_state,
+        cv=cross_validation.order(version.raw_data),
+        # A kit's own, which an earlier preparation told: this one finds out again.
+        metrics=() if version.raw_data.kit else tuple(version.raw_data.metrics),
     )
 
 
@@ -73,30 +127,73 @@ def _small(folds: Iterable[SubmissionFold]) -> dict[str, str]:
 
 
 def _own_blobs(fold: SubmissionFold) -> list[str]:
-    return [fold.train_is_id, *fold.databoard_s.files.values()]
+    scored = [fold.test_is_id] if fold.databoard_s.raw_data.metrics else []
+    return [fold.train_is_id, *scored, *fold.databoard_s.files.values()]
 
 
-def _fold(fold: SubmissionFold, others: bool, small: Mapping[str, str]) -> FoldOrder:
+def _fold(fold: SubmissionFold, job: Job, others: bool, small: Mapping[str, str]) -> FoldOrder:
     raw_data, version = fold.databoard_s.raw_data, fold.prepared
     assert version is not None, "only folds of prepared data are queued"
-    made = version.files
+    version.raw_data = raw_data
     return FoldOrder(
-        job=str(fold.job_id),
-        attempt=fold.job.attempt,
-        data=Data(
-            files=raw_data.files | made if raw_data.module else raw_data.files,
-            target_column=raw_data.target_column,
-            module=raw_data.module or None,
-            train_rows=None if raw_data.module else made["train_rows"],
-            test_rows=None if raw_data.module else made["test_rows"],
-            n_train=version.n_train,
-            n_test=version.n_test,
-        ),
+        job=str(job.pk),
+        attempt=job.attempt,
+        data=_prepared_data(version),
         limits=_limits(raw_data),
-        avoid=_avoid(fold.job, others),
+        avoid=_avoid(job, others),
         about={"fold": fold.pk, "submission": fold.databoard_s_id},
         submission=fold.databoard_s.files,
         elements=parse_elements(raw_data.workflow_elements),
         train_is=fold.train_is_id,
+        test_is=fold.test_is_id if raw_data.metrics else None,
+        metrics=tuple(raw_data.metrics),
         enclosed={name: small[name] for name in _own_blobs(fold) if name in small},
     )
+
+
+def _ensemble(ensemble: Ensemble, job: Job, folds: list[SubmissionFold], others: bool) -> EnsembleOrder:
+    raw_data = ensemble.raw_data
+    version = folds[0].prepared
+    assert version is not None, "only folds of prepared data have run"
+    version.raw_data = raw_data
+    cut = {fold.number: FoldRows(fold.train_is_id, fold.test_is_id) for fold in version.cv_folds.all()}
+    predicted, enclosed = _predicted(folds)
+    return EnsembleOrder(
+        job=str(job.pk),
+        attempt=job.attempt,
+        data=_prepared_data(version),
+        limits=_limits(raw_data),
+        avoid=_avoid(job, others),
+        metrics=tuple(raw_data.metrics),
+        folds=tuple(rows for _, rows in sorted(cut.items())),
+        predicted=tuple(predicted),
+        blend=ensemble.submission_id is None,
+        enclosed=enclosed,
+    )
+
+
+def _predicted(folds: list[SubmissionFold]) -> tuple[list[Predicted], dict[str, str]]:
+    """What these folds have predicted, and what of that comes along, base64 by sha256: the rest are blobs."""
+    numbers = {
+        fold.pk: (fold.databoard_s_id, fold.cv_fold.number) for fold in folds if fold.cv_fold is not None
+    }
+    names: dict[int, list[str]] = {}
+    enclosed: dict[str, str] = {}
+    room = _ALL_ENCLOSED
+    for start in range(0, len(numbers), _READ):
+        some = list(numbers)[start : start + _READ]
+        large: list[tuple[int, list[bytes]]] = []
+        for row in Prediction.objects.filter(pk__in=some):
+            parts = [bytes(part) for part in (row.train, row.test) if part is not None]
+            size = sum(map(len, parts))
+            if row.train is None:
+                continue
+            if size > room or max(map(len, parts)) > _ENCLOSED:
+                large.append((row.pk, parts))
+                continue
+            room -= size
+            names[row.pk] = [hashlib.sha256(part).hexdigest() for part in parts]
+            enclosed |= zip(names[row.pk], (b64encode(part).decode() for part in parts), strict=True)
+        stored = iter(blobs.put_all(part for _, parts in large for part in parts))
+        names |= {fold: [next(stored) for _ in parts] for fold, parts in large}
+    return [Predicted(*numbers[fold], *names[fold]) for fold in numbers if fold in names], enclosed

@@ -4,6 +4,7 @@ A batch is one transaction; whoever delivers it acknowledges after the commit. W
 duplicate, stale) is dropped and counted. Nothing that a submission wrote is unpickled or run here.
 """
 
+import dataclasses
 import logging
 from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
@@ -31,7 +32,7 @@ from datarun.contract.states import JobKind, JobState
 from runapp import states
 from runapp.models import Dropped, Job, LogPiece, PreparedData, Runner
 
-from . import ingest, metrics, raw_data
+from . import cross_validation, ensembles, ingest, metrics, raw_data
 
 logger = logging.getLogger(__name__)
 
@@ -58,11 +59,14 @@ def record(results: Iterable[Result]) -> list[Told]:
     results = list(results)
     told = _claim([result for result in results if isinstance(result, Claim)])
     others = [result for result in results if not isinstance(result, Claim)]
-    preparations = _preparations(others)
-    for result in others:
-        if result.job in preparations:
-            _record_preparation(result)
-    _drop_rest(folds := [result for result in others if result.job not in preparations], _end(folds))
+    kinds = _kinds(others)
+    preparations = [result for result in others if kinds.get(result.job) == JobKind.PREPARE]
+    combined = [result for result in others if kinds.get(result.job) == JobKind.ENSEMBLE]
+    for result in preparations:
+        _record_preparation(result)
+    _drop_rest(folds := [result for result in others if result.job not in kinds], _end(folds))
+    for result in sorted(combined, key=states.key):
+        _record_ensemble(result)
     return told
 
 
@@ -95,18 +99,37 @@ def _end(results: Iterable[_End]) -> set[states.Key]:
     return counted | (ingest.record(final) if final else set())
 
 
-def _preparations(results: Collection[_End]) -> set[str]:
-    """Those of the jobs that prepare data: what waits for them must hear of it."""
+def _kinds(results: Collection[_End]) -> dict[str, str]:
+    """The kinds of those jobs that are not of folds: more follows from them."""
     if not results:
-        return set()
+        return {}
     # What is not in flight now has nothing to report that counts.
     in_flight = Job.objects.filter(queue=queues.PREPARATION, state__in=states.IN_FLIGHT)
-    return {str(id) for id in in_flight.values_list("pk", flat=True)} & {result.job for result in results}
+    said = {result.job for result in results}
+    return {str(id): kind for id, kind in in_flight.values_list("pk", "kind") if str(id) in said}
 
 
 def _record_preparation(result: _End) -> None:
     """One at a time, with the lock of its data set."""
     version = raw_data.prepared_by(result.job)
+    if version is not None and isinstance(result, Outcome) and result.failure is None:
+        result = _checked(version, result)
+    if _end_one(result) and version is not None:
+        if isinstance(result, Outcome) and result.failure is None:
+            raw_data.record(version, result)
+        raw_data.settle(version)
+
+
+def _record_ensemble(result: _End) -> None:
+    """One at a time, with the locks of its submission and itself."""
+    ensemble = ensembles.held_by(result.job)
+    if _end_one(result) and ensemble is not None:
+        good = result if isinstance(result, Outcome) and result.failure is None else None
+        ensembles.settle(ensemble, good)
+
+
+def _end_one(result: _End) -> bool:
+    """Applies what ended an attempt at a job that is not a fold's, or drops it; returns whether it counted."""
     if isinstance(result, Outcome) and result.failure not in RETRIED:
         applied = states.finish(result)
         metrics.count_outcomes([result] if applied else [])
@@ -114,12 +137,7 @@ def _record_preparation(result: _End) -> None:
         applied = bool(_end([result]))
     if not applied:
         _drop_rest([result], set())
-    elif version is not None:
-        if isinstance(result, Outcome) and result.failure is None:
-            _check_complete(version, result)
-            made = PreparedData.objects.filter(pk=version.pk)
-            made.update(files=dict(result.blobs), **result.counts)
-        raw_data.settle(version)
+    return applied
 
 
 def _claim(claims: list[Claim]) -> list[Told]:
@@ -139,9 +157,8 @@ def lose(why: Mapping[Job, str]) -> set[UUID]:
 
     Returns the ids of those of which nothing was heard meanwhile.
     """
-    preparations = [job for job in why if job.kind == JobKind.PREPARE]
-    lost = _lose({job: text for job, text in why.items() if job not in preparations})
-    return lost.union(*(_lose_preparation(job, why[job]) for job in preparations))
+    folds = {job: text for job, text in why.items() if job.kind == JobKind.FOLD}
+    return _lose(folds).union(*(_lose_other(job, why[job]) for job in why if job not in folds))
 
 
 @transaction.atomic
@@ -152,12 +169,14 @@ def _lose(why: Mapping[Job, str]) -> set[UUID]:
 
 
 @transaction.atomic
-def _lose_preparation(job: Job, why: str) -> set[UUID]:
-    """With the lock of its data set."""
-    version = raw_data.prepared_by(job.pk)
+def _lose_other(job: Job, why: str) -> set[UUID]:
+    """With the locks of what follows from it."""
+    version, ensemble = raw_data.prepared_by(job.pk), ensembles.held_by(job.pk)
     lost = _lose({job: why})
     if lost and version is not None:
         raw_data.settle(version)
+    if lost and ensemble is not None:
+        ensembles.settle(ensemble, None)
     return lost
 
 
@@ -216,11 +235,14 @@ def _drop(dropped: list[Dropped]) -> None:
     metrics.count_dropped(row.reason for row in dropped)
 
 
-def _check_complete(version: PreparedData, outcome: Outcome) -> None:
-    """Raises ValueError unless the outcome has what folds on this version need."""
+def _checked(version: PreparedData, outcome: Outcome) -> Outcome:
+    """The outcome; a failure if what organisers wrote cuts no folds. Raises ValueError if a runner forgot something."""
     files = set() if version.raw_data.module else {"train_rows", "test_rows"}
-    if set(outcome.counts) != {"n_train", "n_test"} or not files <= set(outcome.blobs):
+    if not {"n_train", "n_test"} <= set(outcome.counts) or not files <= set(outcome.blobs):
         raise ValueError(f"the outcome of preparation {outcome.job} lacks rows or their numbers")
+    if problem := cross_validation.problem_of(version, outcome):
+        return dataclasses.replace(outcome, failure=FailureKind.DATA, message=problem)
+    return outcome
 
 
 @transaction.atomic

@@ -12,7 +12,7 @@ from datarun.contract.elements import parse_elements
 from datarun.contract.failures import FailureKind
 from datarun.contract.states import TERMINAL_STATES, JobKind, JobState
 from runapp import states
-from runapp.models import Job, PreparedData, RawData, Submission, SubmissionFold
+from runapp.models import OWN_IDS, Job, PreparedData, RawData, Submission, SubmissionFold
 
 from . import blobs, checks, fairness, raw_data, wakeup
 from .errors import BadInput
@@ -41,6 +41,11 @@ def post_fold(owner: User | None, posted: PostedFold) -> SubmissionFold:
     Everything is checked before anything is written. Rows are locked data set first, then jobs, then folds: the
     order in which preparations and outcomes are recorded too.
     """
+    for field in ("databoard_s_id", "databoard_sf_id"):
+        if (id := getattr(posted, field)) in OWN_IDS:
+            raise BadInput(
+                field, f"{id} is an id that the platform gives itself: choose one below {OWN_IDS[0]}."
+            )
     force = _parse_force(posted.force)
     train_is, test_is = checks.fold_indices(posted.train_is, posted.test_is)
     contents = None if posted.files is None else checks.files(posted.files)
@@ -53,6 +58,7 @@ def post_fold(owner: User | None, posted: PostedFold) -> SubmissionFold:
             submission = Submission.objects.filter(pk=posted.databoard_s_id).first()
             is_new = submission is None or FORCE_SUBMISSION in force
             data_set = _data_set(posted, submission, contents, is_new)
+            raw_data.check_open(data_set)
             version = raw_data.current_version(data_set)
             if (rows := raw_data.train_rows_at_most(data_set, version)) is not None:
                 checks.index_range(train_is, test_is, rows)
@@ -76,14 +82,13 @@ def post_fold(owner: User | None, posted: PostedFold) -> SubmissionFold:
 
 
 def _lock_data_sets(posted: PostedFold) -> None:
-    """Of one data set, folds are posted and preparations recorded one after the other."""
     concerned = (
         Q(pk=posted.raw_data)
         | Q(submission=posted.databoard_s_id)
         | Q(submission__submissionfold=posted.databoard_sf_id)
     )
     ids = set(RawData.objects.filter(concerned).values_list("pk", flat=True))
-    list(RawData.objects.filter(pk__in=ids).order_by("pk").select_for_update())
+    raw_data.lock(ids)
 
 
 def _parse_force(text: str) -> frozenset[str]:

@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import timedelta
 
 from django.conf import settings
@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 from datarun.contract import queues
 from datarun.contract.states import JobState
 from runapp import states
-from runapp.models import Job
+from runapp.models import Job, PreparedData
 
 from . import fairness, lease, runners
 
@@ -132,11 +132,11 @@ def mean_seconds(queue: str) -> float | None:
 # --- reasons -------------------------------------------------------------------------------------------
 
 
-def _for_data(job: Job) -> Waiting:
-    fold = getattr(job, "submissionfold", None)
-    if fold is None or fold.prepared is None:
+def for_data(version: PreparedData | None) -> Waiting:
+    """Why what needs this version of a data set waits."""
+    if version is None:
         return Waiting("Its data set has not been split yet: ask for rawdata/split/ or rawdata/customsplit/.")
-    preparation = fold.prepared.job
+    preparation = version.job
     prepared_in = mean_seconds(preparation.queue)
     if preparation.state == JobState.RUNNING:
         why = f"Its data set is being prepared (job {preparation.pk})."
@@ -146,7 +146,15 @@ def _for_data(job: Job) -> Waiting:
     else:
         why = f"The preparation of its data set has just ended (job {preparation.pk})."
         prepared_in = 0.0
-    return Waiting(why, seconds=_sum(prepared_in, _seconds_for(_position(job), _slots(job.queue))))
+    return Waiting(why, seconds=prepared_in)
+
+
+def _for_data(job: Job) -> Waiting:
+    fold = getattr(job, "submissionfold", None)
+    reason = for_data(None if fold is None else fold.prepared)
+    if fold is None or fold.prepared is None:
+        return reason
+    return replace(reason, seconds=_sum(reason.seconds, _seconds_for(_position(job), _slots(job.queue))))
 
 
 def _sum(one: float | None, other: float | None) -> float | None:

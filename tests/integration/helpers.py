@@ -26,7 +26,7 @@ from rest_framework.test import APIClient
 
 from datarun.contract.messages import Claim, Outcome, StageReached
 from runapp import states
-from runapp.models import Job
+from runapp.models import Job, SubmissionFold
 from runapp.services import blobs, results, roles
 from runapp.services.roles import Role
 
@@ -313,3 +313,76 @@ def _await_blocked(number: int) -> None:
                 return
             assert time.monotonic() < deadline, f"fewer than {number} connections wait for a lock"
             time.sleep(0.01)
+
+
+# --- whole submissions ---------------------------------------------------------------------------------
+
+#: Three folds of the eight training rows of `CSV`.
+CUT = ((range(4, 8), range(4)), (range(4), range(4, 6)), (range(6), range(6, 8)))
+
+
+def scored_body(**changed: object) -> dict[str, Any]:
+    """A data set whose folds the platform cuts and scores."""
+    cv = {"splitter": "KFold", "parameters": {"n_splits": len(CUT)}}
+    return data_body(cv=cv, metrics=["accuracy", "neg_log_loss"]) | changed
+
+
+def cut_blobs() -> dict[str, str]:
+    """The blobs of `CUT`, as a runner names them."""
+    return {
+        f"cv/{number}/{part}": blobs.put(np.array(rows, "<i8").tobytes())
+        for number, pair in enumerate(CUT)
+        for part, rows in zip(("train_is", "test_is"), pair, strict=True)
+    }
+
+
+def cut(task_id: str, **said: Any) -> None:
+    """A runner prepares the data set and cuts its folds."""
+    rows = {"train_rows": blobs.put(b"rows to train on"), "test_rows": blobs.put(b"rows to test on")}
+    start(task_id)
+    finish(
+        task_id,
+        **{
+            "counts": {"n_train": 8, "n_test": 2, "n_folds": len(CUT)},
+            "blobs": rows | cut_blobs(),
+            **said,
+        },
+    )
+
+
+def post_scored(api: Api, **changed: object) -> int:
+    """Posts a data set whose folds the platform cuts; returns its id."""
+    return int(accepted(api.send("rawdata/", scored_body(**changed)))["id"])
+
+
+def ready_scored(api: Api, **changed: object) -> int:
+    """The same, prepared and cut."""
+    raw_data = post_scored(api, **changed)
+    cut(split(api, raw_data))
+    return raw_data
+
+
+def submit(api: Api, raw_data: int | str, name: str = "first", **changed: object) -> int:
+    """Submits to the data set; returns the submission's id."""
+    body = {"raw_data": raw_data, "name": name, "files": {"classifier.py": pack(CODE)}} | changed
+    return int(accepted(api.send("submission/", body))["id"])
+
+
+def folds_of(submission: int) -> list[SubmissionFold]:
+    """The submission's folds, by number."""
+    folds = SubmissionFold.objects.filter(databoard_s=submission)
+    return list(folds.select_related("job").order_by("cv_fold__number"))
+
+
+#: What a fold is worth, if nothing else is said.
+SCORES = {"train": 0.9, "valid": 0.75, "test": 0.7}
+FACTS = {"threads": 1, "seed": 7, "cpu": "a CPU", "python": "3.11.7", "versions": {"numpy": "2.3.5"}}
+
+
+def score(fold: SubmissionFold, valid: float = 0.75, **said: Any) -> None:
+    """A runner tests and scores the fold: the accuracy of its validation rows is `valid`."""
+    worth = {**SCORES, "valid": valid}
+    scores = {part: {"accuracy": value, "neg_log_loss": value - 1} for part, value in worth.items()}
+    start(str(fold.job_id))
+    outcome = {"arrays": {"train": np.full((8, 2), 0.5), "test": np.full((2, 2), 0.5)}, "scores": scores}
+    finish(str(fold.job_id), **{"stage": "validated", "facts": FACTS, **outcome, **said})
