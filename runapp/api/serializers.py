@@ -16,7 +16,7 @@ _LONGEST = 30 * 24 * 3600  # seconds
 _MAX_SEED = 2**32 - 1  # what numpy and scikit-learn accept
 
 _PACKED_INDICES = "base64(zlib(int64 little-endian bytes)): rows of the train part."
-_PACKED_PREDICTIONS = "base64(zlib(float64 C-order bytes))."
+_PACKED_PREDICTIONS = "base64(zlib(float64 C-order bytes)); null for those of a kit that are ragged."
 
 
 class Text(serializers.CharField):

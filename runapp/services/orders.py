@@ -112,6 +112,7 @@ def _prepare(version: PreparedData, others: bool) -> PrepareOrder:
         avoid=_avoid(version.job, others),
         held_out_test=version.held_out_test,
         random_state=version.random_state,
+        elements=parse_elements(version.raw_data.workflow_elements),
         cv=cross_validation.order(version.raw_data),
         # A kit's own, which an earlier preparation told: this one finds out again.
         metrics=() if version.raw_data.kit else tuple(version.raw_data.metrics),

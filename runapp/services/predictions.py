@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from django.db import transaction
 from django.db.models import QuerySet
 
-from datarun.contract import npy, transfer
+from datarun.contract import predictions as contract
+from datarun.contract import transfer
 from datarun.contract.states import TERMINAL_STATES, JobState
 from runapp.models import SubmissionFold
 
@@ -59,4 +60,6 @@ def packed_train(fold: SubmissionFold) -> str | None:
 
 
 def _packed(content: bytes | memoryview | None) -> str | None:
-    return None if content is None else transfer.compress_array(npy.loads(bytes(content)))
+    """Numbers of any type as float64. What is ragged has no such form: that is None."""
+    array = None if content is None else contract.loads(bytes(content))
+    return None if array is None or array.dtype.kind == "O" else transfer.compress_array(array)

@@ -11,7 +11,7 @@ from django.test.utils import CaptureQueriesContext
 from kombu import Connection
 
 from datarun.broker import connection as broker
-from datarun.contract import npy, queues, wire
+from datarun.contract import npy, predictions, queues, wire
 from datarun.contract.messages import MEASURES, HandedBack, Outcome
 from datarun.contract.states import JobState
 from runapp import states
@@ -226,7 +226,7 @@ def test_nothing_of_a_batch_that_cant_be_recorded_is(version: PreparedData) -> N
     results.note([log_chunk(good, 0, "part")])
     before = rows()
     broken = {"train": blobs.put(b"no array")}
-    with pytest.raises(npy.NpyError):
+    with pytest.raises(predictions.PredictionsError):
         results.record([predicting(good, 1.0), outcome(bad, array_blobs=broken)])
     assert rows() == before
     assert not Prediction.objects.exists()

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
     """Whole submissions: cross-validation, scores, ensembles, records and replays."""
 
     dependencies = [
-        ('runapp', '0002_storage'),
+        ('runapp', '0003_dropped'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
