@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
     """Whole submissions: cross-validation, scores, ensembles, records and replays."""
 
     dependencies = [
-        ('runapp', '0003_dropped'),
+        ('runapp', '0005_groups'),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
