@@ -6,6 +6,7 @@ import click
 
 from datarun import __version__
 from datarun.client.command import COMMANDS, EXIT_CODES
+from datarun.trial import check as check_submission
 
 
 @click.group(epilog=EXIT_CODES)
@@ -14,7 +15,7 @@ def main() -> None:
     """Train and test machine-learning submissions on cross-validation folds."""
 
 
-for command in COMMANDS:
+for command in (*COMMANDS, check_submission):
     main.add_command(command)
 
 

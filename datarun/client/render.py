@@ -141,9 +141,11 @@ def scores(each: Submission) -> RenderableType:
 
 def fold_scores(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     metrics = list(dict.fromkeys(name for row in rows for name in row if name not in ("fold", "part")))
-    shown = table("fold", "part", *metrics, right=("fold", *metrics))
+    numbered = ["fold"] if any("fold" in row for row in rows) else []
+    shown = table(*numbered, "part", *metrics, right=("fold", *metrics))
     for row in rows:
-        shown.add_row(str(row["fold"]), row["part"], *(number(row.get(metric)) for metric in metrics))
+        named = [str(row["fold"])] if numbered else []
+        shown.add_row(*named, row["part"], *(number(row.get(metric)) for metric in metrics))
     return shown
 
 

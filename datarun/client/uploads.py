@@ -6,6 +6,7 @@ The protocol is the core of tus 1.0 (https://tus.io/protocols/resumable-upload).
 import hashlib
 import json
 import os
+import time
 from collections.abc import Callable
 from contextlib import suppress
 from http import HTTPStatus
@@ -16,6 +17,8 @@ from .transport import Transport
 
 #: Bytes of one request: what has to be sent again if it is cut short.
 PIECE = 8 << 20
+#: How often, and after how many seconds each, an upload is looked at that something else seems to write to.
+_LOOKS, _PAUSE = 30, 0.5
 
 #: Called with the number of bytes that the platform has so far, and how many there are.
 Progress = Callable[[int, int], None]
@@ -61,22 +64,26 @@ def _begin(transport: Transport, unfinished: "_Unfinished", size: int, sha256: s
 
 
 def _send(transport: Transport, id: str, offset: int, content: bytes) -> int:
+    """Returns how many bytes the platform has now; raises `PlatformFailed` if these are not more than before."""
     headers = {
         "Content-Type": "application/offset+octet-stream",
         "Upload-Offset": str(offset),
         "Tus-Resumable": "1.0.0",
     }
-    try:
-        reached = int(transport.send_bytes("PATCH", f"uploads/{id}/", headers, content)["Upload-Offset"])
-    except Refused as error:
-        if error.status != HTTPStatus.CONFLICT:
-            raise
-        # Another try has brought some of it already, and its answer got lost.
-        reached = _offset(transport, id)
+    for _ in range(_LOOKS):
+        try:
+            reached = int(transport.send_bytes("PATCH", f"uploads/{id}/", headers, content)["Upload-Offset"])
+        except Refused as error:
+            if error.status != HTTPStatus.CONFLICT:
+                raise
+            # Another try has brought some of it already, and its answer got lost; or it is still being written.
+            reached = _offset(transport, id)
+            if reached == offset:
+                time.sleep(_PAUSE)
+                continue
+        break
     if reached <= offset:
-        raise PlatformFailed(
-            f"Upload {id} does not get on: the platform has {reached} bytes of it, again and again."
-        )
+        raise PlatformFailed(f"Upload {id} does not get on: the platform has {reached} bytes of it.")
     return reached
 
 

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,42 +19,63 @@ def data() -> None:
     """Data sets, which submissions are made to."""
 
 
+_OPTIONS = (
+    click.option("--target", help="The column of the csv to predict."),
+    click.option("--element", "elements", multiple=True, help="A file that submissions bring: classifier, …"),
+    click.option(
+        "--metric", "metrics", multiple=True, help="A scorer or RAMP score type; the first is official."
+    ),
+    click.option("--cv", help="How folds are cut: KFold, or ShuffleSplit:n_splits=8,test_size=0.2."),
+    click.option("--groups", help="The column whose groups stay together, for GroupKFold and the like."),
+    click.option("--held-out-test", type=float, help="Share of the rows in the test part."),
+    click.option("--random-state", type=int, help="Seed of the split into train and test part."),
+    click.option("--time-limit", type=float, help="Seconds that a fold may take."),
+)
+
+
+def definition_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """What a datarun.toml may say too, as options."""
+    for option in reversed(_OPTIONS):
+        command = option(command)
+    return command
+
+
+def defined(
+    target: str | None,
+    elements: Sequence[str],
+    metrics: Sequence[str],
+    cv: str | None,
+    groups: str | None,
+    held_out_test: float | None,
+    random_state: int | None,
+    time_limit: float | None,
+) -> dict[str, Any]:
+    """The fields of a data set that the options of `definition_options` give."""
+    given = {
+        "target_column": target,
+        "elements": list(elements) or None,
+        "metrics": list(metrics) or None,
+        "cv": None if cv is None else {**parse_cv(cv), "groups": groups},
+        "held_out_test": held_out_test,
+        "random_state": random_state,
+        "time_limit": time_limit,
+    }
+    return {name: value for name, value in given.items() if value is not None}
+
+
 @data.command(cls=ClientCommand)
 @click.argument("path", type=click.Path(path_type=Path, exists=True))
 @click.option("--name", help="What to call it; default: the name of the file or folder.")
-@click.option("--target", help="The column of the csv to predict.")
-@click.option(
-    "--element", "elements", multiple=True, help="A file that submissions bring: classifier, regressor, …"
-)
-@click.option(
-    "--metric", "metrics", multiple=True, help="A scorer or RAMP score type; the first one is official."
-)
-@click.option("--cv", help="How folds are cut: KFold, or ShuffleSplit:n_splits=8,test_size=0.2.")
-@click.option("--groups", help="The column whose groups stay together, for GroupKFold and the like.")
-@click.option("--held-out-test", type=float, help="Share of the rows in the test part.")
-@click.option("--random-state", type=int, help="Seed of the split into train and test part.")
-@click.option("--time-limit", type=float, help="Seconds that a fold may take.")
+@definition_options
 @click.option("--no-wait", is_flag=True, help="Don't wait until it is prepared.")
 @click.pass_obj
-def push(
-    output: Output, /, path: Path, cv: str | None, groups: str | None, no_wait: bool, **options: Any
-) -> None:
+def push(output: Output, /, path: Path, name: str | None, no_wait: bool, **options: Any) -> None:
     """Post the data set at PATH: a csv, a folder with a datarun.toml, or the folder of a RAMP kit.
 
     A csv needs --target, --element, --metric and --cv; all of them can also stand in the datarun.toml.
     """
-    fields = {
-        "name": options["name"],
-        "target_column": options["target"],
-        "elements": list(options["elements"]) or None,
-        "metrics": list(options["metrics"]) or None,
-        "cv": None if cv is None else {**parse_cv(cv), "groups": groups},
-        "held_out_test": options["held_out_test"],
-        "random_state": options["random_state"],
-        "time_limit": options["time_limit"],
-    }
     with bytes_bar(output, path.name) as progress:
-        posted = output.client.push(path, progress=progress, **fields)
+        posted = output.client.push(path, name=name, progress=progress, **defined(**options))
     if not no_wait:
         with output.messages.status(f"{posted.name}: splitting it and cutting its folds …"):
             posted.wait()

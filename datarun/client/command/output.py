@@ -54,11 +54,16 @@ class Output:
         return Console(stderr=True, highlight=False)
 
     def show(self, data: Any, shown: Callable[[], Any]) -> None:
-        """The data as JSON, or what people see of them."""
+        """The data as JSON, or what people see of them: text as it is, what rich draws, or a list of both."""
         if self.as_json:
             click.echo(json.dumps(data, indent=2))
-        else:
-            self.console.print(shown())
+            return
+        seen = shown()
+        for each in seen if isinstance(seen, list) else [seen]:
+            if isinstance(each, str):
+                click.echo(each)
+            else:
+                self.console.print(each)
 
     def say(self, text: str) -> None:
         """To people only."""
