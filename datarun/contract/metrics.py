@@ -78,7 +78,9 @@ def problem(name: str, task: Task | None) -> str | None:
 
 def nearest(name: str, known: Collection[str]) -> str:
     """How a sentence about an unknown name ends: with the names nearest to it."""
-    lower = {other.lower(): other for other in reversed(list(known))}  # of two in other letters, the first one
+    lower: dict[str, str] = {}
+    for other in known:
+        lower.setdefault(other.lower(), other)  # of two that differ in capitals only, the first one
     close = difflib.get_close_matches(name.lower(), lower, n=3, cutoff=0.5)
     contained = [other for other in lower if name.lower() in other]
     found = list(dict.fromkeys([*contained[:3], *close]))[:3]
