@@ -138,17 +138,18 @@ class Scheduler:
         self._connection, dispatches, collects = (
             stack.enter_context(broker.connect(os.environ["BROKER_URL"])) for _ in range(3)
         )
+        self._connections = (self._connection, dispatches)
         broker.declare_all(self._connection)
         channel = self._connection.default_channel
         for name in (*queues.ORDER_QUEUES, queues.RESULTS, queues.EVENTS):
             broker.queue(name)(channel).purge()
         self._orders: list[Any] = []
-        broker.consumer(channel, [queues.LIGHT], self._orders.append, prefetch=JOBS).consume()
+        broker.consumer(channel, [queues.LIGHT], self._orders.append, prefetch=0).consume()
         self.dispatcher = Dispatcher(dispatches)
         self._hearing = Hearing()
         self._collector = Collector(collects, self._hearing)
         while not self._hearing.seconds():
-            self._collector.run_once(timeout=1)
+            self._collect()
 
     def run_once(self) -> int:
         """Orders are dispatched, the runner reports that it took and ended them, and that is collected."""
@@ -171,8 +172,15 @@ class Scheduler:
         )
         jobs = Job.objects.filter(pk__in=[order.job for order in orders], finished_at__isnull=True)
         while jobs.exists():
-            self._collector.run_once(timeout=1)
+            self._collect()
         return number
+
+    def _collect(self) -> None:
+        from datarun.broker import connection as broker
+
+        self._collector.run_once(timeout=1)
+        for connection in self._connections:  # nobody else reads them meanwhile
+            broker.keep_alive(connection)
 
 
 def best(call: Callable[[], Any], repeat: int = 5) -> float:
