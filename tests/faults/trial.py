@@ -175,12 +175,12 @@ class Trial:
         data, wide = workload.data_set(), workload.data_set(wide=True)
         # Each is a submission of its own, and submissions take turns.
         long_folds = workload.folds(data, long, nap)
-        napping = workload.folds(data, self._number // 3, _NAP)
+        napping = workload.folds(data, self._number // 4, _NAP)
         fault.folds += [
             *(long_folds + napping),
-            *workload.folds(data, self._number // 2),
+            *workload.folds(data, self._number * 3 // 5),
             *workload.folds(data, 2, fails=True),
-            *workload.folds(wide, self._number // 10),
+            *workload.folds(wide, self._number // 20),
         ]
         fault.long = [fold.id for fold in long_folds]
         fault.cancelled = {fold.id for fold in napping[-3:]}
