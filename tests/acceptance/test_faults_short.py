@@ -5,7 +5,7 @@ from tests.faults.stack import Stack
 from tests.faults.trial import Trial
 from tests.services import server_folder
 
-SEED, FOLDS = 1, 60
+SEED, FOLDS = 1, 100
 
 
 def test_a_runner_and_the_scheduler_are_killed_while_every_message_comes_twice() -> None:

@@ -17,7 +17,7 @@ from .trial import HEADER, Trial
 Say = Callable[[str], None]
 
 #: How many folds a fault strikes, and how many a missing guard.
-FOLDS, FEW = 240, 60
+FOLDS, FEW = 240, 120
 
 _HERE = Path(__file__).parent
 _SELF_CHECK = "test_self_check.py"

@@ -24,6 +24,7 @@ from .stack import Stack, runner_name
 from .workload import Client, Fold, Workload
 
 _NAP = 0.5  # seconds that some folds sleep in each stage
+_SHORT_NAP = 0.05  # the same, of most: were they any shorter, all of them would wait in the broker at once
 _LONG_NAP = 5.0  # the same, of long ones: they run for longer than a lease, and than consumer_timeout
 _PREPARATION = 6.0  # seconds that the data set takes which is being prepared when the fault strikes
 _ALL_STATES = 5  # times that a data set is prepared in the hope of folds in every state meanwhile
@@ -178,7 +179,7 @@ class Trial:
         napping = workload.folds(data, self._number // 4, _NAP)
         fault.folds += [
             *(long_folds + napping),
-            *workload.folds(data, self._number * 3 // 5),
+            *workload.folds(data, self._number * 3 // 5, _SHORT_NAP),
             *workload.folds(data, 2, fails=True),
             *workload.folds(wide, self._number // 20),
         ]
