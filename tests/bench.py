@@ -122,19 +122,19 @@ class Stages(Watcher):
 class Bench:
     """Runs orders the way a runner does."""
 
-    def __init__(self, folder: Path, blobs: Blobs) -> None:
+    def __init__(self, folder: Path, blobs: Blobs, spares: int = 0) -> None:
         self.blobs, self.scratch = blobs, folder / "scratch"
         self.store = BlobStore(blobs.url, "token", folder / "cache")
-        self.executor = ProcessExecutor(self.store, self.scratch, threads=1)
+        self.executor = ProcessExecutor(self.store, self.scratch, threads=1, spares=spares)
         self.seconds = 0.0
 
     @classmethod
     @contextmanager
-    def serving(cls, folder: Path) -> Iterator["Bench"]:
+    def serving(cls, folder: Path, spares: int = 0) -> Iterator["Bench"]:
         with Blobs() as blobs:
             thread = threading.Thread(target=blobs.serve_forever, args=(0.05,))
             thread.start()
-            bench = cls(folder.resolve(), blobs)
+            bench = cls(folder.resolve(), blobs, spares)
             try:
                 yield bench
             finally:

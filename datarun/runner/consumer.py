@@ -73,6 +73,7 @@ class Consumer:
             time_limit=controller.time_limit,
             soft_time_limit=controller.soft_time_limit,
             name=hostname,
+            spares=controller.concurrency,
         )
         taken, events = TakenOrders(), EventSender(settings.broker_url, self._stopping)
         events.start()

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from datarun.contract.messages import Limits
 from datarun.runner.sandbox import cgroup
 from datarun.runner.sandbox.cgroup import Cgroups, make
 
@@ -115,14 +114,17 @@ def test_jobs_share_groups_one_after_the_other_and_never_at_a_time(
         return made(name)
 
     monkeypatch.setattr(cgroup, "_version_2", with_files)
-    groups, limits = Cgroups("r1"), Limits(1.0, 1 << 20)
-    with groups.one(limits) as first, groups.one(limits) as second:
+    groups = Cgroups("r1")
+    with groups.one() as first, groups.one() as second:
         assert first is not None
         assert second is not None
         assert first.memory != second.memory
-    with groups.one(Limits(1.0, 1 << 21)) as third:
+        first.limit(1 << 20, 7)
+        second.limit(1 << 20, 7)
+    with groups.one() as third:
         assert third in (first, second)
         assert third is not None
+        third.limit(1 << 21, 7)
         assert (third.memory / "memory.max").read_text() == str(1 << 21)
 
 

@@ -44,6 +44,7 @@ from datarun.runner.blobs import BlobError, BlobStore
 from datarun.runner.sandbox import imports, labels
 from datarun.runner.sandbox import run as sandbox
 from datarun.runner.sandbox.cgroup import Cgroups
+from datarun.runner.sandbox.forked import Forked
 from datarun.runner.sandbox.log import clean
 from datarun.runner.sandbox.task import LOAD, MAX_OUTPUT, SCORE, JobFolder, Task, fold_rows, predicted_parts
 from datarun.runner.sandbox.warm import ModuleFailed, Zygote, ZygoteError, Zygotes, remove
@@ -89,6 +90,7 @@ class ProcessExecutor:
 
     `threads` is what a job's native libraries may use; `time_limit` and `soft_time_limit` are this runner's
     own limits in seconds, the smaller ones count. `name` tells its control groups from those of other runners.
+    `spares` is how many children are forked ahead, at most, for the next folds on a data set.
     """
 
     def __init__(
@@ -99,11 +101,12 @@ class ProcessExecutor:
         time_limit: float | None = None,
         soft_time_limit: float | None = None,
         name: str = "runner",
+        spares: int = 0,
     ) -> None:
         self._blobs, self._threads = blobs, threads
         self._time_limit, self._soft_time_limit = time_limit, soft_time_limit
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
-        self._zygotes = Zygotes(scratch)
+        self._zygotes, self._spares = Zygotes(scratch), spares
         self._cgroups = Cgroups(name)
         self._funerals: deque[Future[None]] = deque()
         self._undertaker = ThreadPoolExecutor(_UNDERTAKERS, thread_name_prefix="undertaker")
@@ -159,13 +162,47 @@ class ProcessExecutor:
         soft = min(filter(None, (order.limits.soft, self._soft_time_limit)), default=None)
         return replace(order.limits, wall=wall, soft=soft)
 
+    def _fork(self, zygote: Zygote, folder: JobFolder) -> Forked:
+        """A new child, which waits for its task in `folder`."""
+        with ExitStack() as leaves:
+            cgroup = leaves.enter_context(self._cgroups.one())
+            child = Forked(zygote, folder, cgroup)
+            child.leaves.push(leaves.pop_all())
+        return child
+
+    def _child(self, zygote: Zygote, folder: JobFolder, after: ExitStack) -> Forked:
+        child = self._fork(zygote, folder)
+        after.callback(child.dismiss)
+        return child
+
+    def _fork_for_fold(self, zygote: Zygote) -> Forked:
+        folder = _new_folder(zygote)
+        folder.submission.mkdir()
+        try:
+            child = self._fork(zygote, folder)
+        except BaseException:
+            remove(folder.root)
+            raise
+        child.leaves.callback(remove, folder.root)
+        return child
+
+    def _fork_ahead(self, zygote: Zygote) -> None:
+        """For the next fold on this data set, while one runs."""
+        try:
+            if len(zygote.spares) < min(self._spares, zygote.jobs):
+                zygote.spares.append(self._fork_for_fold(zygote))
+        except (OSError, ZygoteError) as error:  # the fold that runs will say so, if it minds
+            logger.warning("no child could be forked ahead: %s", error)
+
     def _in_child(
-        self, job: "_Job", zygote: Zygote, folder: JobFolder, task: Task, limits: Limits, after: ExitStack
+        self, job: "_Job", zygote: Zygote, child: Forked, task: Task, limits: Limits, after: ExitStack
     ) -> sandbox.Ending:
         """Runs a task to its good end; raises `Refused` or `_Interrupted`. `after` is what is to follow."""
-        cgroup = after.enter_context(self._cgroups.one(limits))
-        run = sandbox.Run(zygote, folder.root, task, limits, job.watcher, cgroup)
+        folder = child.folder
+        run = sandbox.Run(child, task, limits, job.watcher)
         after.callback(run.bury)
+        if task.kind == JobKind.FOLD:
+            self._fork_ahead(zygote)
         ending = run.supervise()
         if ending.interrupt is not None:
             raise job.interrupted(ending.interrupt)
@@ -208,7 +245,7 @@ class ProcessExecutor:
                 arrays=self._fold_rows(order.cv.folds if order.cv else ()),
             )
             with ExitStack() as after:
-                ending = self._in_child(job, zygote, folder, task, limits, after)
+                ending = self._in_child(job, zygote, self._child(zygote, folder, after), task, limits, after)
             job.made = self._prepared(folder, order.data, ending.report)
         except ZygoteError as error:
             raise job.explained(error) from error
@@ -286,7 +323,7 @@ class ProcessExecutor:
             )
             limits = replace(limits, disk=task.disk)
             with ExitStack() as after:
-                ending = self._in_child(job, zygote, folder, task, limits, after)
+                ending = self._in_child(job, zygote, self._child(zygote, folder, after), task, limits, after)
             _check_counts(_counts(ending.report), data)
             zygote.labels = {
                 f"{part}_labels": _read_regular(path)
@@ -318,15 +355,14 @@ class ProcessExecutor:
     def _fold(self, job: "_Job", order: FoldOrder, limits: Limits, zygote: Zygote, after: ExitStack) -> None:
         for sha256, content in order.enclosed.items():
             self._blobs.keep(sha256, b64decode(content))
-        folder = _new_folder(zygote)
-        after.callback(remove, folder.root)
-        folder.submission.mkdir()
-        self._put_files(folder.submission, order.submission, copy=True)
-        (folder.submission / "__init__.py").touch()
-        wanted = _wanted(folder.submission)
+        wanted = self._wanted(order.submission)
         if order.metrics:
             wanted |= scoring.modules(order.metrics, order.data.kit)
         zygote.import_modules(wanted)
+        child = zygote.spare() or self._fork_for_fold(zygote)
+        after.callback(child.dismiss)
+        self._put_files(child.folder.submission, order.submission, copy=True)
+        (child.folder.submission / "__init__.py").touch()
         arrays = self._arrays(train_is=order.train_is, test_is=order.test_is if order.data.kit else None)
         if zygote.y_train is not None:
             # Of the rows to train on; no other label ever enters the child.
@@ -342,7 +378,7 @@ class ProcessExecutor:
             elements=order.elements,
             arrays=arrays,
         )
-        ending = self._in_child(job, zygote, folder, task, limits, after)
+        ending = self._in_child(job, zygote, child, task, limits, after)
         job.made = self._predictions(job, order, ending.predictions)
         if order.metrics:
             job.made["scores"] = self._scores(job, order, limits, zygote, ending.predictions, after)
@@ -412,7 +448,7 @@ class ProcessExecutor:
         folder = _new_folder(zygote)
         after.callback(remove, folder.root)
         try:
-            return self._in_child(job, zygote, folder, task, limits, after)
+            return self._in_child(job, zygote, self._child(zygote, folder, after), task, limits, after)
         except Refused as refused:
             if refused.kind in (FailureKind.ENVIRONMENT, FailureKind.BAD_OUTPUT):
                 raise
@@ -437,6 +473,12 @@ class ProcessExecutor:
                     path.hardlink_to(cached)
                     continue
             shutil.copyfile(cached, path)
+
+    def _wanted(self, submission: Mapping[str, str]) -> set[str]:
+        """What a submission's files import."""
+        files = (sha256 for name, sha256 in submission.items() if name.endswith(".py"))
+        sources = (self._blobs.read(sha256).decode(errors="replace") for sha256 in files)
+        return set().union(*map(imports.named_in, sources))
 
     def _arrays(self, **blobs: str | None) -> dict[str, bytes]:
         """Index arrays, of the blobs that are named."""
@@ -547,12 +589,6 @@ def _seed(order: FoldOrder) -> int:
     """The same for the same submission on the same fold, wherever and whenever it runs."""
     named = json.dumps([sorted(order.submission.items()), order.train_is]).encode()
     return int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
-
-
-def _wanted(submission: Path) -> set[str]:
-    """What a submission's files import."""
-    sources = (path.read_text(errors="replace") for path in submission.glob("*.py"))
-    return set().union(*map(imports.named_in, sources))
 
 
 def _counts(report: Mapping[str, Any]) -> dict[str, int]:

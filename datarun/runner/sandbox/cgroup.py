@@ -14,25 +14,26 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from datarun.contract.messages import Limits
-
 from . import system
-from .lockdown import MAX_PROCESSES
 
 _ROOT = Path("/sys/fs/cgroup")
 _CONTROLLERS = ("memory", "pids")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Cgroup:
     """One group: its folders, one (version 2) or one a controller (version 1)."""
 
     memory: Path
     pids: Path
     version: int
+    # What `limit` has set last.
+    _limits: tuple[int, int] | None = None
 
     def limit(self, memory: int, processes: int) -> None:
         """Sets the limits in bytes and processes. A fold that meets the first is killed by the kernel."""
+        if self._limits == (memory, processes):
+            return
         _write(self.pids / "pids.max", str(processes))
         if self.version == 2:
             _write(self.memory / "memory.max", str(memory))
@@ -46,6 +47,7 @@ class Cgroup:
             _write(self.memory / "memory.limit_in_bytes", str(memory))
             with suppress(OSError):
                 _write(both, str(memory))
+        self._limits = (memory, processes)
 
     def entrances(self) -> list[int]:
         """Descriptors through which a process enters, by writing "0"; the caller closes them."""
@@ -88,12 +90,10 @@ class Cgroups:
         _remove_left(re.compile(rf"datarun-{re.escape(name)}-([0-9]+)-[0-9a-f]+-[0-9]+"))
 
     @contextmanager
-    def one(self, limits: Limits) -> Iterator[Cgroup | None]:
-        """A group with these limits, for one job."""
+    def one(self) -> Iterator[Cgroup | None]:
+        """A group for one job."""
         with self._lock:
             group = self._free.pop() if self._free else self._make()
-        if group is not None:
-            group.limit(limits.memory, MAX_PROCESSES)
         try:
             yield group
         finally:

@@ -57,7 +57,7 @@ class Child:
         self._soft_over, self._process = False, os.getpid()
 
     def main(self, task: Task) -> None:
-        self._settle_in(task)
+        self._take_up(task)
         self._say(event="started")
         try:
             made = self._tasks[task.kind](task)
@@ -80,15 +80,20 @@ class Child:
             JobKind.ENSEMBLE: self._combine,
         }
 
-    def _settle_in(self, task: Task) -> None:
+    def settle_in(self) -> None:
+        """All that can be done before the task is known."""
         folder = self._folder
         os.environ.update(HOME=str(folder.home), TMPDIR=str(folder.home), JOBLIB_TEMP_FOLDER=str(folder.home))
         tempfile.tempdir = None  # found anew, below the new home
         os.chdir(folder.home)
-        writable = [folder.home] if task.kind != JobKind.PREPARE else [folder.home, folder.data, folder.out]
         readable = [folder.root, *self._zygote.readable]
         os.utime = _leave_times(os.utime)
-        lockdown.lock_child(writable, readable, task.memory + _mapped(), task.disk)
+        self._mapped = _mapped()
+        # Two of them are there for a preparation only.
+        lockdown.lock_child((folder.home, folder.data, folder.out), readable)
+
+    def _take_up(self, task: Task) -> None:
+        lockdown.limit_child(task.memory + self._mapped, task.disk)
         _use_threads(task.threads)
         random.seed(task.seed)
         np.random.seed(task.seed % (1 << 32))  # the generator that submissions use

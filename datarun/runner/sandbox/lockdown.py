@@ -65,12 +65,8 @@ def lock_data(readable: Iterable[Path], writable: Path) -> None:
     _restrict([(writable, WRITE), *((path, READ) for path in (*readable, _PROCESSES))])
 
 
-def lock_child(writable: Iterable[Path], readable: Iterable[Path], memory: int, disk: int) -> None:
-    """For a child that leads its session already, before it runs anything of a submission or a module.
-
-    `memory` and `disk` are bytes: of one process's private memory, and of one file.
-    """
-    _limit(memory, disk)
+def lock_child(writable: Iterable[Path], readable: Iterable[Path]) -> None:
+    """For a child that leads its session already, before it runs anything of a submission or a module."""
     if not system.LINUX:
         return
     # The zygote's own layer holds on: this one only has to shut the child off from other jobs.
@@ -140,7 +136,8 @@ def _owner(path: Path) -> int | None:
     return None
 
 
-def _limit(memory: int, disk: int) -> None:
+def limit_child(memory: int, disk: int) -> None:
+    """The same, once its task is known. Bytes of one process's private memory, and of one file."""
     limits = {
         resource.RLIMIT_CORE: 0,
         resource.RLIMIT_FSIZE: disk,

@@ -117,7 +117,8 @@ def main() -> None:
     read, write = os.pipe()
     if os.fork() == 0:
         os.setsid()
-        lockdown.lock_child([folder / "jobs"], [], _MEMORY, _MEMORY)
+        lockdown.lock_child([folder / "jobs"], [])
+        lockdown.limit_child(_MEMORY, _MEMORY)
         attempts: dict[str, Callable[[], object]] = {
             "files": canary.read_text,
             "network": socket.socket,

@@ -8,13 +8,12 @@ import os
 import selectors
 import signal
 import stat
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import psutil
 
@@ -23,12 +22,11 @@ from datarun.contract.messages import Limits
 from datarun.contract.states import Stage
 from datarun.runner import predictions
 
-from . import system
-from .cgroup import Cgroup
+from .forked import Forked, kill_group
 from .lockdown import MAX_PROCESSES
 from .log import BoundedLog
 from .task import MAX_RSS_UNIT, Task
-from .warm import Zygote, ZygoteError, kill_group
+from .warm import ZygoteError
 
 _TICK = 0.1  # seconds between two looks at the clock
 _LOOK = 0.25  # seconds between two looks at what the job has used
@@ -93,49 +91,26 @@ class Watcher:
 
 
 class Run:
-    """One task in a child, from its start on: `supervise` it, then `bury` it."""
+    """One task in a child, which gets it here: `supervise` it, then `bury` it."""
 
-    def __init__(
-        self,
-        zygote: Zygote,
-        job: Path,
-        task: Task,
-        limits: Limits,
-        watcher: Watcher,
-        cgroup: Cgroup | None,
-    ) -> None:
-        self._job, self._limits, self._watcher, self._cgroup = job, limits, watcher, cgroup
+    def __init__(self, child: Forked, task: Task, limits: Limits, watcher: Watcher) -> None:
+        self._job, self._limits, self._watcher = child.folder.root, limits, watcher
+        self._leader, self._cgroup = child.leader, child.cgroup
         self._log, self._ending, self._reports = BoundedLog(), Ending(), _Reports(self._to_follow, self._hear)
         self._end = b""
         self._stages_due = [Stage.TRAINED, Stage.VALIDATED]
         self._parts_due = list(_PARTS)
         self._kill_at = self._ended_by = math.inf
         self._selector = selectors.DefaultSelector()
-        self._given, _ = _used(_files(job))
+        callbacks = (self._reports.add, self._hear_output, self._hear_end)
+        for descriptor, callback in zip(child.hear_by(), callbacks, strict=True):
+            os.set_blocking(descriptor, False)
+            self._selector.register(descriptor, selectors.EVENT_READ, callback)
+        if self._cgroup:
+            self._cgroup.limit(limits.memory, MAX_PROCESSES)
+        self._given, _ = _used(_files(self._job))
         self._killed, self._refused = self._count_killed(), self._count_refused()
-        self._leader = self._fork(zygote, task)
-
-    def _fork(self, zygote: Zygote, task: Task) -> int:
-        with contextlib.ExitStack() as theirs:
-            ends = []
-            for callback in (self._reports.add, self._hear_output, self._hear_end):
-                ours, end = os.pipe()
-                theirs.callback(os.close, end)
-                ends.append(end)
-                os.set_blocking(ours, False)
-                self._selector.register(ours, selectors.EVENT_READ, callback)
-            file = theirs.enter_context(_memory_file())
-            file.write(task.encode())
-            file.flush()
-            for group in self._cgroup.entrances() if self._cgroup else ():
-                theirs.callback(os.close, group)
-                ends.append(group)
-            ends.insert(3, file.fileno())
-            try:
-                return zygote.fork(self._job, ends)
-            except BaseException:
-                self._close()
-                raise
+        child.give(task)
 
     def supervise(self) -> Ending:
         """Returns when the child has done its task, or when no process of it is left; raises `ZygoteError`.
@@ -361,12 +336,6 @@ class _Reports:
             if not self._missing:
                 self._hear(self._report, b"")
         return end + 1
-
-
-def _memory_file() -> IO[bytes]:
-    if system.LINUX:
-        return os.fdopen(os.memfd_create("task"), "w+b")
-    return tempfile.TemporaryFile()
 
 
 def _parse(line: bytes) -> Mapping[str, Any]:

@@ -9,13 +9,13 @@ import logging
 import os
 import select
 import shutil
-import signal
 import socket
 import subprocess
 import sys
 import tempfile
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,6 +23,9 @@ from typing import Any, Self
 
 import psutil
 from numpy.typing import NDArray
+
+from .forked import Forked
+from .task import JobFolder
 
 logger = logging.getLogger(__name__)
 
@@ -60,6 +63,7 @@ class Zygote:
         self.labels: dict[str, bytes] = {}
         self.y_train: NDArray[Any] | None = None
         self.jobs = 0
+        self.spares: deque[Forked] = deque()
         self._asking = threading.Lock()
         self._imported: set[str] = set()
         for name in ("data", "jobs", "lib"):
@@ -110,10 +114,24 @@ class Zygote:
             self._imported |= new
             self._ask({"do": "import", "modules": sorted(new)})
 
-    def fork(self, job: Path, descriptors: Sequence[int]) -> int:
-        """Forks a child for the job in the folder `job`; returns its process id."""
+    @property
+    def imported(self) -> int:
+        """How many modules it has imported for its children."""
+        return len(self._imported)
+
+    def fork(self, job: JobFolder, descriptors: Sequence[int]) -> int:
+        """Forks a child that works in `job`; returns its process id."""
         self.used = time.monotonic()
-        return int(self._ask({"do": "fork", "job": str(job)}, descriptors)["pid"])
+        return int(self._ask({"do": "fork", "job": str(job.root)}, descriptors)["pid"])
+
+    def spare(self) -> Forked | None:
+        """A child that was forked ahead and is as good as a new one, if there is any; others are dismissed."""
+        while self.spares:
+            with contextlib.suppress(IndexError):  # another thread was faster
+                if (child := self.spares.popleft()).is_good:
+                    return child
+                child.dismiss()
+        return None
 
     def _ask(
         self,
@@ -162,6 +180,9 @@ class Zygote:
         except subprocess.TimeoutExpired:
             self._process.kill()
             self._process.wait()
+        while self.spares:
+            with contextlib.suppress(IndexError):
+                self.spares.popleft().leave()
         remove(self.folder)
 
 
@@ -256,12 +277,6 @@ class Zygotes:
 def _memory_is_scarce() -> bool:
     memory = psutil.virtual_memory()
     return bool(memory.available < _AVAILABLE * memory.total)
-
-
-def kill_group(leader: int) -> None:
-    """Kills a child and all its descent, which can't leave its group."""
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(leader, signal.SIGKILL)
 
 
 def remove(folder: Path) -> None:

@@ -175,7 +175,10 @@ def _be_child(job: Path, warm: Warm, descriptors: Sequence[int]) -> None:
         if system.LINUX:
             system.die_with_parent(signal.SIGKILL)
         _keep_only(descriptors)
-        Child(job, warm, _STATUS).main(_read_task())
+        child = Child(job, warm, _STATUS)
+        child.settle_in()
+        if task := _read_task():
+            child.main(Task.decode(task))
         code = 0
     except BaseException as error:  # noqa: BLE001
         # Our own, or of a submission that broke what we need: only the log can tell.
@@ -204,7 +207,7 @@ def _keep_only(descriptors: Sequence[int]) -> None:
     os.closerange(_TASK + 1, os.sysconf("SC_OPEN_MAX"))
 
 
-def _read_task() -> Task:
+def _read_task() -> bytes:
+    """What it is to do, once that is known; nothing if it is not needed any more."""
     with open(_TASK, "rb") as file:
-        file.seek(0)
-        return Task.decode(file.read())
+        return file.read()
