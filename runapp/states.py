@@ -19,6 +19,7 @@ from itertools import groupby
 from typing import Any, NamedTuple
 from uuid import UUID
 
+from django.conf import settings
 from django.db import connection, transaction
 from django.db.models import F, QuerySet
 from django.db.models.functions import Now
@@ -33,6 +34,8 @@ from .models import WAIT_LIMIT, Attempt, Job, LogPiece
 QUEUED_FOR = timedelta(seconds=15)
 #: A running job whose runner has been silent for this long is taken for lost.
 LEASE = timedelta(seconds=12)
+#: How long a runner may take to fetch and store what an attempt needs and makes, when the master is away meanwhile.
+_TRANSFERS = timedelta(hours=1)
 #: How many attempts may be lost through no fault of the job before it ends with that failure.
 MAX_LOSSES = 3
 
@@ -117,8 +120,14 @@ def reach(stages: Sequence[StageReached]) -> None:
 
 
 def renew(ids: Iterable[str], runner: str) -> None:
-    """The runner lives and works on these jobs: their leases go on."""
-    Job.objects.filter(id__in=list(ids), state=JobState.RUNNING, runner=runner).update(deadline=Now() + LEASE)
+    """The runner lives and works on these jobs: their leases go on, unless it ought to have ended them long ago."""
+    running = Job.objects.filter(id__in=list(ids), state=JobState.RUNNING, runner=runner)
+    running.filter(started_at__gt=Now() - longest()).update(deadline=Now() + LEASE)
+
+
+def longest() -> timedelta:
+    """For how long an attempt may run, whatever its runner says: it loads the data, runs, and moves blobs."""
+    return 2 * timedelta(seconds=settings.FOLD_TIME_LIMIT) + _TRANSFERS
 
 
 def outdated(attempts: Mapping[str, int], runner: str) -> list[str]:

@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from functools import cache
 from typing import Any
 
+from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
 from datarun import logs
@@ -30,16 +31,18 @@ def run_once(hearing: bool) -> int:
 
     While the scheduler can't hear (`hearing` is False) jobs in flight are left alone: their runners may live.
     """
-    jobs = states.overdue()
+    too_long = Q(started_at__lt=Now() - states.longest())
+    jobs = states.overdue().annotate(runs_too_long=ExpressionWrapper(too_long, BooleanField()))
     if not hearing:
         jobs = jobs.filter(state=JobState.CREATED)
-    ended, lost, kept = 0, {}, []
+    ended, kept = 0, []
+    lost: dict[Job, str] = {}
     orders = _Orders()
     for job in jobs.select_related("submissionfold").order_by("deadline")[:_BATCH]:
         if job.state == JobState.CREATED:
             ended += _give_up(job)
         elif job.state == JobState.RUNNING:
-            lost[job] = f"Runner {job.runner} has not been heard of for {SILENCE.seconds} s."
+            lost[job] = _why_lost(job)
         elif orders.is_lost(job):
             lost[job] = f"Its order vanished from queue {job.queue}."
         else:
@@ -51,6 +54,12 @@ def run_once(hearing: bool) -> int:
     if ended:
         wakeup.scheduler()  # who dispatches may be another scheduler
     return ended
+
+
+def _why_lost(job: Job) -> str:
+    if job.runs_too_long:  # type: ignore[attr-defined]
+        return f"Runner {job.runner} does not end it: it has run for {states.longest()}, whatever its time limit."
+    return f"Runner {job.runner} has not been heard of for {SILENCE.seconds} s."
 
 
 def _about(job: Job) -> dict[str, Any]:

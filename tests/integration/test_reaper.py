@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
+from pytest_django import Settings
 
 from datarun.contract.states import JobState
 from runapp import states
@@ -154,6 +155,28 @@ def test_after_three_losses_it_ends_as_lost_and_nobody_is_blamed(version: Prepar
     )
     runners = [row["runner"] for row in jobs.attempts(job)]
     assert runners == ["runner-0", "runner-1", "runner-2"]
+
+
+def test_a_fold_that_its_runner_never_ends_is_taken_from_it(
+    version: PreparedData, settings: Settings
+) -> None:
+    settings.FOLD_TIME_LIMIT = 600
+    one = fold(version)
+    running(one)
+    later(minutes=75)
+    live(running={str(one.job_id): 1})
+    assert reaped() == 0, "it may load the data for so long, and then run"
+    later(minutes=10)
+    live(running={str(one.job_id): 1})
+    assert reaped() == 1
+    assert state_of(one) == JobState.CREATED
+    (attempt,) = Attempt.objects.all()
+    assert (
+        attempt.message
+        == f"Runner {RUNNER} does not end it: it has run for 1:20:00, whatever its time limit."
+    )
+    (told,) = live(running={str(one.job_id): 1})
+    assert (told.runner, told.stop.job) == (RUNNER, str(one.job_id))
 
 
 def test_of_two_reapers_one_counts_the_loss(version: PreparedData) -> None:

@@ -213,6 +213,16 @@ def test_its_own_time_limit_counts(tmp_path: Path, master: Broker, bench: Bench)
     assert (outcome.failure, outcome.message) == ("timeout", "Stopped after 2 s, its time limit.")
 
 
+def test_its_own_soft_time_limit_counts(tmp_path: Path, master: Broker, bench: Bench) -> None:
+    arguments = ("-Q", "L", "-c", "1", "-n", "r1@%h", "--time-limit", "60", "--soft-time-limit", "1")
+    finishes = "try:\n    time.sleep(60)\nexcept TimeoutError:\n    print('finishing')"
+    master.send("L", endless(bench, finishes))
+    with running(tmp_path, master, bench, *arguments):
+        outcome = master.results(2)[1]
+    assert isinstance(outcome, Outcome)
+    assert (outcome.failure, outcome.log) == (None, "ready\nfinishing\n")
+
+
 def test_without_settings_it_has_the_slots_and_queues_of_a_laptop(
     tmp_path: Path, master: Broker, bench: Bench
 ) -> None:
