@@ -4,9 +4,8 @@ import sys
 
 import click
 
-from datarun import __version__
+from datarun import __version__, trial
 from datarun.client.command import COMMANDS, EXIT_CODES
-from datarun.trial import check as check_submission
 
 
 @click.group(epilog=EXIT_CODES)
@@ -15,7 +14,7 @@ def main() -> None:
     """Train and test machine-learning submissions on cross-validation folds."""
 
 
-for command in (*COMMANDS, check_submission):
+for command in (*COMMANDS, trial.check, trial.replay):
     main.add_command(command)
 
 

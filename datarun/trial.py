@@ -1,4 +1,4 @@
-"""``datarun check``: run here what a runner would run there, with the same executor and sandbox.
+"""``datarun check`` and ``datarun replay``: run here what a runner would run there, with the same executor and sandbox.
 
 It stands above client and runner, which know nothing of each other: one reads folders, the other runs what is in them.
 """
@@ -14,6 +14,7 @@ from datarun.client import files
 from datarun.client.command.data import defined, definition_options
 from datarun.client.command.output import ENDED_BADLY, ClientCommand, Output
 from datarun.client.errors import InputError
+from datarun.client.resources import Dataset, Fold
 from datarun.contract import metrics, splitters
 from datarun.contract.elements import elements_problem
 
@@ -78,6 +79,42 @@ def local_module() -> Any:
     return local
 
 
+@click.command(cls=ClientCommand)
+@click.argument("fold", type=int)
+@click.option(
+    "--data",
+    "source",
+    type=click.Path(path_type=Path, exists=True),
+    required=True,
+    help="The data set's files as they were posted: csv, folder or kit.",
+)
+@click.pass_obj
+def replay(output: Output, /, fold: int, source: Path) -> None:
+    """Run FOLD here once more, and compare with what it gave there, bit by bit.
+
+    FOLD is the id of a fold, as datarun status --json tells it. The data must be the same; where versions, threads or
+    processor are others, results may differ: it says in what.
+    """
+    local = local_module()
+    there = output.client.fold(fold)
+    if there.state != "done":
+        raise InputError(f"Fold {fold} is {there.state}: there is nothing to compare with.")
+    submission = output.client.submission(there.value("submission"))
+    data_set = _as_posted(source, output.client.dataset(submission.dataset))
+    record = there.record()
+    with (
+        local.LocalRunner.running(record["threads"]) as runner,
+        output.messages.status("preparing the data set …") as status,
+    ):
+        ready = prepared(output, runner, data_set)
+        _check_same(runner, ready, record, there.number)
+        status.update(f"fold {there.number} …")
+        outcome = runner.run(ready, submission.code(), there.number or 0)
+    if outcome.failure is not None:
+        report(output, f"Fold {there.number}", outcome)
+    _compare(output, there, record, outcome)
+
+
 # --- what is to be run ---------------------------------------------------------------------------------
 
 
@@ -135,6 +172,34 @@ def _definition(source: Path, kind: str, fields: Mapping[str, Any]) -> dict[str,
     if found is not None:
         raise InputError(f"{source}: cv: {found[0]}: {found[1]}")
     return {"elements": elements, "metrics": tuple(fields.get("metrics", ())), "cv": cv}
+
+
+def _as_posted(source: Path, known: Dataset) -> "DataSet":
+    """The files at `source`, defined as the platform knows it."""
+    local = local_module()
+    found = files.data_set(source)
+    cv = known.cv
+    made: DataSet = local.DataSet(
+        kind=known.value("kind"),
+        files=found.files,
+        target_column=known.target_column or "",
+        elements=known.elements,
+        metrics=[metric["name"] for metric in known.metrics],
+        cv=None if known.value("kind") == "kit" else cv,
+        held_out_test=known.value("held_out_test"),
+        random_state=known.value("random_state"),
+    )
+    return made
+
+
+def _check_same(runner: "LocalRunner", ready: "Ready", record: Mapping[str, Any], number: int | None) -> None:
+    """Raises `InputError` unless data and rows are those of the record."""
+    for name, sha256 in record["data"].items():
+        if ready.data.files.get(name) != sha256:
+            what = "has other content here" if name in ready.data.files else "is missing here"
+            raise InputError(f"These are other data than those of the fold: {name} {what}.")
+    if number is None or ready.folds[number : number + 1] != [(record["train_is"], record["test_is"])]:
+        raise InputError(f"Fold {number} is cut otherwise here: were it and the data set posted by hand?")
 
 
 # --- running it ----------------------------------------------------------------------------------------
@@ -202,3 +267,47 @@ def _shown(what: str, outcome: "Outcome") -> list[Any]:
     )
     rows = [{"part": part, **values} for part, values in outcome.scores.items()]
     return [head, *([render.fold_scores(rows)] if rows else []), *log]
+
+
+# --- comparing it --------------------------------------------------------------------------------------
+
+
+def _compare(output: Output, there: Fold, record: Mapping[str, Any], outcome: "Outcome") -> None:
+    """Shows what is the same and what is not; a difference is the command's bad end."""
+    scores = [
+        {"part": part, "metric": metric, "there": value, "here": outcome.scores.get(part, {}).get(metric)}
+        for part, values in there.scores().items()
+        for metric, value in values.items()
+    ]
+    surroundings = _differences(record, outcome.facts)
+    same = all(row["there"] == row["here"] for row in scores)
+    told = {"fold": there.id, "same": same, "scores": scores, "surroundings": surroundings}
+    output.show(told, lambda: _compared(there, same, scores, surroundings))
+    if not same:
+        raise SystemExit(ENDED_BADLY)
+
+
+def _differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> dict[str, tuple[Any, Any]]:
+    """What of versions, threads, seed and processor is not the same: there, and here."""
+    flat_there, flat_here = ({**each, **each.get("versions", {})} for each in (there, here))
+    names = sorted({*here, *here.get("versions", {})} - {"versions"})
+    return {
+        name: (flat_there.get(name), flat_here[name])
+        for name in names
+        if flat_there.get(name) != flat_here[name]
+    }
+
+
+def _compared(
+    there: Fold, same: bool, scores: list[dict[str, Any]], surroundings: Mapping[str, tuple[Any, Any]]
+) -> list[Any]:
+    from datarun.client import render
+
+    shown = render.table("part", "metric", "there", "here", right=("there", "here"))
+    for row in scores:
+        shown.add_row(row["part"], row["metric"], repr(row["there"]), repr(row["here"]))
+    verdict = "the same scores to the last bit" if same else "other scores"
+    lines = [f"{name}: {other} there, {own} here" for name, (other, own) in surroundings.items()]
+    if not surroundings:
+        lines = ["Versions, threads, seed and processor are the same."]
+    return [f"Fold {there.id}: {verdict}.", shown, *lines]

@@ -51,7 +51,7 @@ class Refused(DatarunError):
 
     @property
     def kind(self) -> str:
-        """The last part of the problem's type: ``invalid``, ``duplicate``, …"""
+        """The last part of the problem's type, such as ``invalid`` or ``duplicate``."""
         return str(self.problem.get("type", "")).rpartition("/")[2]
 
     @property

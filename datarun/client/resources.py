@@ -86,7 +86,7 @@ class Fold(Resource):
     number = Field(maybe(int))
     #: ``waiting``, ``running``, ``done``, ``failed`` or ``cancelled``.
     state = Field(str)
-    #: How far a running fold has come: "", ``trained`` or ``validated``.
+    #: How far a running fold has come, "", ``trained`` or ``validated``.
     stage = Field(str)
     #: The failure kind, and what it says.
     failure = Field(maybe(str))
@@ -181,7 +181,7 @@ class Submission(Resource):
     created_at = Field(datetime.fromisoformat)
     #: Why it waits.
     waiting = Field(maybe(str))
-    #: Why it has no folds: ``kind`` and ``message``.
+    #: Why it has no folds, as ``kind`` and ``message``.
     failure = Field(maybe(dict))
 
     @property
