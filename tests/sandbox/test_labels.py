@@ -99,6 +99,53 @@ def test_submission(trained_model, X, test_indices):
     return trained_model.predict_proba([X[i] for i in test_indices])
 """
 
+KIT = """
+import os
+from importlib import import_module
+import numpy as np
+import rampwf as rw
+
+problem_title = "labels"
+
+class Predictions(rw.prediction_types.base.BasePrediction):
+    def __init__(self, y_pred=None, y_true=None, n_samples=None, fold_is=None):
+        values = y_true if y_pred is None else y_pred
+        self.y_pred = np.array(values if fold_is is None else values[fold_is])
+
+class Right(rw.score_types.BaseScoreType):
+    name, precision, is_lower_the_better = "right", 1, False
+
+    def score_function(self, truth, predictions):
+        return float(len(set(truth.y_pred)) == len(predictions.y_pred))
+
+score_types = [Right()]
+
+class Workflow:
+    element_names = ["classifier"]
+
+    def train_submission(self, module_path, X, y, train_is=None):
+        classifier = import_module(".classifier", os.path.basename(module_path)).Classifier()
+        classifier.fit(X[1][train_is], y[train_is])
+        return classifier
+
+    def test_submission(self, trained_model, X):
+        return trained_model.predict_proba(X[1])
+
+workflow = Workflow()
+
+def get_cv(X, y): yield np.arange(30), np.arange(30, len(y))
+
+def _part(path, name):
+    lines = open(os.path.join(path, "data", name)).read().splitlines()
+    X = np.array([line.split(",")[0] for line in lines])
+    y = np.array([line.split(",")[1] for line in lines], dtype=object)
+    return (os.path.join(path, "data", "pictures"), X), y
+
+def get_train_data(path="."): return _part(path, "train.csv")
+
+def get_test_data(path="."): return _part(path, "test.csv")
+"""
+
 
 @dataclass(frozen=True)
 class Case:
@@ -108,6 +155,7 @@ class Case:
     element: str
     labels: list[int]
     allowed: int
+    metrics: tuple[str, ...] = ()
 
 
 @pytest.fixture(scope="module")
@@ -133,6 +181,16 @@ def make(lab: Lab, kind: str) -> Case:
         }
         data = Data(lab.bench.files(files), "y", module="module.py", n_train=TRAIN, n_test=ROWS - TRAIN)
         return Case(data, "classifier", labels, TRAIN)
+    if kind == "kit":
+        files = {
+            "problem.py": KIT,
+            "data/train.csv": "\n".join(lines[:TRAIN]),
+            "data/test.csv": "\n".join(lines[TRAIN:]),
+            "data/pictures/readable.txt": search.text(7),
+        }
+        files = lab.bench.files(files)
+        data = Data(files, "", module="problem.py", kit=True, n_train=TRAIN, n_test=ROWS - TRAIN)
+        return Case(data, "classifier", labels, TRAIN, ("right",))
     path = lab.outside / f"{kind}.csv"
     path.write_text("\n".join(["x,y", *lines]))
     data = lab.bench.csv(path, "y", (range(TRAIN), range(TRAIN, ROWS)))
@@ -155,7 +213,18 @@ def found(lab: Lab, case: Case) -> dict[str, set[int]]:
     )
     submission = {path.name: path.read_text() for path in COMMON.glob("*.py")} | {f"{case.element}.py": text}
     limits = Limits(60.0, 2 << 30)
-    order = lab.bench.fold(case.data, (case.element,), submission, range(FITTED), limits)
+    order = lab.bench.fold(
+        case.data,
+        (case.element,),
+        submission,
+        range(FITTED),
+        limits,
+        test_is=lab.bench.indices(range(FITTED, TRAIN)),
+        metrics=case.metrics,
+    )
+    if case.metrics:  # whoever has all labels was there before
+        scores = succeeded(lab.bench.run(order)).scores
+        assert scores == {part: {"right": 1.0} for part in ("train", "valid", "test")}
     told: dict[str, Any] = json.loads(succeeded(lab.bench.run(order)).log)
     return {place: set(numbers) for place, numbers in told.items()}
 
@@ -164,7 +233,7 @@ def found(lab: Lab, case: Case) -> dict[str, set[int]]:
 FIRST = 100
 
 
-@pytest.mark.parametrize("kind", ["text", "numbers", "module"])
+@pytest.mark.parametrize("kind", ["text", "numbers", "module", "kit"])
 def test_no_label_that_is_to_be_predicted_is_found(lab: Lab, kind: str) -> None:
     case = make(lab, kind)
     seen = found(lab, case)
@@ -179,7 +248,7 @@ def test_no_label_that_is_to_be_predicted_is_found(lab: Lab, kind: str) -> None:
         assert not numbers & hidden, place
     assert allowed <= seen["memory"]
     assert seen["parent"] == seen["runner"] == set()
-    assert (7 in seen["files"]) == (kind == "module")  # the one file that the data set lets everybody read
+    assert (7 in seen["files"]) == (kind in ("module", "kit"))  # the one file that the data set lets everybody read
 
 
 HOLDER = """

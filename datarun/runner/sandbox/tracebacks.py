@@ -7,6 +7,8 @@ from pathlib import Path
 
 _OURS = str(Path(__file__).absolute().parent.parent)
 _IMPORTING = ("<frozen importlib", str(Path(importlib.__file__).parent))
+#: What only tells how a kit's workflow has come to the submission.
+_RAMP_WORKFLOW = "/site-packages/rampwf/"
 _LONGEST = 64 * 1024
 
 
@@ -41,4 +43,4 @@ def _from_place_on(stack: traceback.StackSummary, places: Sequence[Path]) -> tra
         for number, frame in enumerate(frames):
             if frame.filename.startswith(f"{place}/"):
                 return traceback.StackSummary.from_list(frames[number:])
-    return traceback.StackSummary.from_list(frames)
+    return traceback.StackSummary.from_list([f for f in frames if _RAMP_WORKFLOW not in f.filename])

@@ -9,6 +9,7 @@ import os
 import pickle
 import sys
 from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from types import ModuleType
 from typing import Any, NamedTuple
@@ -149,20 +150,23 @@ def _link(warm: Warm, home: Path) -> None:
 
 
 def _names(X: Any) -> Iterator[str]:
-    """The texts of X that may name files: X itself, or what it consists of."""
-    for item in X if isinstance(X, tuple | list) else (X,):
+    """The texts of X that may name files: X itself and what a tuple is of; or one of many, if it looks like a path."""
+    for item in X if isinstance(X, tuple) else (X,):
         if isinstance(item, str | os.PathLike):
             yield os.fspath(item)
         elif isinstance(item, np.ndarray | list | tuple) or type(item).__name__ == "Series":
-            for text in list(item)[:_MOST_NAMES]:
-                if isinstance(text, str | os.PathLike) and os.sep in os.fspath(text):
-                    yield os.fspath(text)
+            texts = (
+                os.fspath(text) for text in islice(item, _MOST_NAMES) if isinstance(text, str | os.PathLike)
+            )
+            yield from (text for text in texts if os.sep in text)
 
 
 def _folder_of(name: str, folder: Path) -> Path | None:
     """The folder that `name` is, or is in, if there is such a file or folder of the kit."""
+    if "\0" in name or not os.path.exists(folder / name):  # noqa: PTH110  # Path.exists raises of a long text
+        return None
     path = Path(os.path.realpath(folder / name))
-    if not path.is_relative_to(folder) or not path.exists():
+    if not path.is_relative_to(folder):
         return None
     return path if path.is_dir() else path.parent
 
