@@ -154,13 +154,16 @@ class Consumer:
     def _obey(self, message: Any) -> None:
         try:
             stop = wire.decode(broker.body_of(message))
-        except wire.VersionError as error:
-            # So the master answers each heartbeat that it can't read.
-            logger.error("the master sent %s: no order is taken, upgrade this runner, or the master", error)  # noqa: TRY400
-            for slot in self._slots:
-                slot.suspend(_SUSPENSION)
         except wire.DecodeError as error:
-            logger.warning("an order in the control queue can't be read: %s", error)
+            # So the master answers each heartbeat that it can't read.
+            if isinstance(error, wire.VersionError) and error.type == Stop.__name__:
+                logger.error(
+                    "the master sent %s: no order is taken, upgrade this runner, or the master", error
+                )  # noqa: TRY400
+                for slot in self._slots:
+                    slot.suspend(_SUSPENSION)
+            else:
+                logger.warning("an order in the control queue can't be read: %s", error)
         else:
             if isinstance(stop, Stop):
                 logger.info("job %s, attempt %d is to stop: %s", stop.job, stop.attempt, stop.why)
