@@ -157,9 +157,8 @@ class Consumer:
         except wire.DecodeError as error:
             # So the master answers each heartbeat that it can't read.
             if isinstance(error, wire.VersionError) and error.type == Stop.__name__:
-                logger.error(
-                    "the master sent %s: no order is taken, upgrade this runner, or the master", error
-                )  # noqa: TRY400
+                text = "the master sent %s: no order is taken, upgrade this runner, or the master"
+                logger.error(text, error)  # noqa: TRY400
                 for slot in self._slots:
                     slot.suspend(_SUSPENSION)
             else:
