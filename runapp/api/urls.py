@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import jobs, scoring, submissions, views
+from . import jobs, leaderboard, scoring, submissions, views
 
 app_name = "runapp"
 
@@ -11,6 +11,7 @@ urlpatterns = [
     path("rawdata/split/", views.Split.as_view(), name="rawdata-split"),
     path("rawdata/customsplit/", views.CustomSplit.as_view(), name="rawdata-customsplit"),
     path("rawdata/<int:pk>/metrics/", scoring.RawDataMetrics.as_view(), name="rawdata-metrics"),
+    path("rawdata/<int:pk>/leaderboard/", leaderboard.Leaderboard.as_view(), name="leaderboard"),
     path("rawdata/<int:pk>/close/", scoring.RawDataClose.as_view(), name="rawdata-close"),
     path("rawdata/<int:pk>/open/", scoring.RawDataOpen.as_view(), name="rawdata-open"),
     path("rawdata/<int:pk>/cancel/", jobs.RawDataCancel.as_view(), name="rawdata-cancel"),

@@ -4,7 +4,6 @@ from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
-from django.contrib.auth.models import User
 from django.db import connection
 from django.db.models import Avg, Count, Q
 
@@ -31,7 +30,10 @@ _RANKED = """
     SELECT id, rank FROM ranked
 """
 _BEST_FIRST = " ORDER BY complete DESC, key, id LIMIT %(limit)s OFFSET %(offset)s"
-_HISTORY = " WHERE owner = %(owner)s ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s"
+_HISTORY = """
+    WHERE owner = (SELECT id FROM auth_user WHERE username = %(user)s)
+    ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
+"""
 
 
 @dataclass(frozen=True)
@@ -41,7 +43,7 @@ class Wanted:
     parts: Collection[Part]
     limit: int | None = None
     offset: int = 0
-    user: User | None = None
+    user: str | None = None
 
 
 def read(raw_data: RawData, wanted: Wanted) -> dict[str, Any]:
@@ -54,7 +56,7 @@ def read(raw_data: RawData, wanted: Wanted) -> dict[str, Any]:
     )
     submissions = Submission.objects.filter(raw_data=raw_data, whole=True)
     if wanted.user is not None:
-        submissions = submissions.filter(owner=wanted.user)
+        submissions = submissions.filter(owner__username=wanted.user)
     ranks = _ranks(raw_data, official, directions.get(official, False), wanted)
     return {
         "id": raw_data.pk,
@@ -82,7 +84,7 @@ def _ranks(raw_data: RawData, official: str, lower_is_better: bool, wanted: Want
         "folds": CVFold.objects.filter(prepared=version).count(),
         "limit": wanted.limit,
         "offset": wanted.offset,
-        "owner": wanted.user and wanted.user.pk,
+        "user": wanted.user,
     }
     with connection.cursor() as cursor:
         cursor.execute(_RANKED + (_BEST_FIRST if wanted.user is None else _HISTORY), given)
