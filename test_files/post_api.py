@@ -46,6 +46,8 @@ def post_data(
     workflow_elements: str,
     data_file: str | os.PathLike[str],
     extra_files: Iterable[str | os.PathLike[str]] | None = None,
+    cv: dict[str, Any] | None = None,
+    metrics: Iterable[str] | None = None,
 ) -> requests.Response:
     """Post a data set (``POST rawdata/``).
 
@@ -60,16 +62,115 @@ def post_data(
     :param data_file: path of the data file, a csv
     :param extra_files: paths of further files. One of them is then the custom module, a ``.py`` file that
         says how to prepare and read the data and how to train and test a submission
+    :param cv: how the platform cuts folds, for :func:`post_submission`: a splitter of scikit-learn, such as
+        ``{"splitter": "StratifiedKFold", "parameters": {"n_splits": 5}}``, or ``{"folds": [[train, test], …]}``
+        with row numbers of the train part
+    :param metrics: with ``cv``: names of scikit-learn's scorers or RAMP's score types, the official one first
     :return: the answer; its JSON has the data set's ``id``
     :raises ValueError: two files of the same name
     """
-    body = {
+    body: dict[str, Any] = {
         "name": data_name,
         "target_column": target_column,
         "workflow_elements": workflow_elements,
         "files": _encode_files([data_file, *(extra_files or [])]),
     }
+    if cv is not None:
+        body["cv"] = cv
+    if metrics is not None:
+        body["metrics"] = list(metrics)
     return _post(host_url, username, password, "rawdata/", body)
+
+
+def post_kit(
+    host_url: str,
+    username: str,
+    password: str,
+    data_name: str,
+    kit: str | os.PathLike[str],
+    data_label: str = "",
+) -> requests.Response:
+    """Post a RAMP starting kit as a data set (``POST kit/``). It is prepared at once.
+
+    :param host_url: address of the platform
+    :param username: user's name
+    :param password: user's password
+    :param data_name: name of the data set
+    :param kit: path of the kit as a zip file, with ``problem.py`` in it
+    :param data_label: which of its data to read, if its functions take a ``data_label``
+    :return: the answer; its JSON has the data set's ``id``
+    """
+    body = {"name": data_name, "zip": _encode(Path(kit).read_bytes()), "data_label": data_label}
+    return _post(host_url, username, password, "kit/", body)
+
+
+def post_submission(
+    host_url: str,
+    username: str,
+    password: str,
+    raw_data: int | str,
+    list_submission_files: Iterable[str | os.PathLike[str]],
+    name: str = "",
+    priority: str = "L",
+) -> requests.Response:
+    """Submit to a data set that has a cross-validation (``POST submission/``): all its folds are made and scored.
+
+    :param host_url: address of the platform
+    :param username: user's name
+    :param password: user's password
+    :param raw_data: id or name of the data set
+    :param list_submission_files: paths of the submission's files
+    :param name: what to call it
+    :param priority: queue for the folds: ``"L"``, light, or ``"H"``, heavy
+    :return: the answer; its JSON has the submission's ``id``
+    :raises ValueError: two files of the same name
+    """
+    body = {
+        "raw_data": raw_data,
+        "files": _encode_files(list_submission_files),
+        "name": name,
+        "priority": priority,
+    }
+    return _post(host_url, username, password, "submission/", body)
+
+
+def get_submission(host_url: str, username: str, password: str, submission_id: int) -> requests.Response:
+    """See how a submission fares (``GET submission/<id>/``): its folds, their scores, and the bagging.
+
+    :param host_url: address of the platform
+    :param username: user's name
+    :param password: user's password
+    :param submission_id: id of the submission, from :func:`post_submission`
+    :return: the answer; its JSON has ``folds``, ``scores``, ``bagging``, ``waiting`` and ``failure``
+    """
+    return _get(host_url, username, password, f"submission/{submission_id}/")
+
+
+def get_leaderboard(host_url: str, username: str, password: str, raw_data_id: int) -> requests.Response:
+    """Get the leaderboard of a data set (``GET rawdata/<id>/leaderboard/``).
+
+    :param host_url: address of the platform
+    :param username: user's name
+    :param password: user's password
+    :param raw_data_id: id of the data set
+    :return: the answer; its JSON has ``official``, ``metrics`` and ``submissions``, the best first
+    """
+    return _get(host_url, username, password, f"rawdata/{raw_data_id}/leaderboard/")
+
+
+def post_metrics(
+    host_url: str, username: str, password: str, raw_data_id: int, metrics: Iterable[str]
+) -> requests.Response:
+    """Add metrics to a data set (``POST rawdata/<id>/metrics/``): what was predicted is scored by them.
+
+    :param host_url: address of the platform
+    :param username: user's name
+    :param password: user's password
+    :param raw_data_id: id of the data set
+    :param metrics: names of further metrics
+    :return: the answer; its JSON is the data set
+    """
+    return _post(host_url, username, password, f"rawdata/{raw_data_id}/metrics/", {"metrics": list(metrics)})
 
 
 def post_split(
