@@ -1,7 +1,5 @@
 """The leaderboard of a data set, as JSON and as csv."""
 
-import csv
-import io
 from collections.abc import Mapping
 from typing import Any
 
@@ -21,8 +19,6 @@ from .requests import user_of, valid
 from .submissions import SubmissionOut
 
 _PAGE = 100  # rows, where nobody says how many
-#: What a spreadsheet would take for a formula.
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 class MetricOut(serializers.Serializer[Any]):
@@ -87,33 +83,7 @@ class CsvRenderer(BaseRenderer):
         renderer_context: Mapping[str, Any] | None = None,
     ) -> str | bytes:
         """One line a submission; what is no leaderboard, an error, stays JSON."""
-        return as_csv(data) if "submissions" in data else JSONRenderer().render(data)
-
-
-def as_csv(board: Mapping[str, Any]) -> str:
-    """The rows of a leaderboard, with every digit."""
-    columns = [
-        (name, part, value)
-        for name in (metric["name"] for metric in board["metrics"])
-        for part in ("train", "valid", "test")
-        for value in ("mean", "std", "bagged")
-        if (part, value) != ("train", "bagged")
-        and any(part in row["scores"].get(name, {}) for row in board["submissions"])
-    ]
-    plain = ("rank", "id", "name", "user", "submitted_at")
-    more = ("contributivity", "train_time", "test_time", "folds", "done", "failed", "why")
-    text = io.StringIO()
-    writer = csv.writer(text)
-    writer.writerow([*plain, *(" ".join(column) for column in columns), *more])
-    for row in board["submissions"]:
-        values = [row["scores"].get(name, {}).get(part, {}).get(value) for name, part, value in columns]
-        writer.writerow(map(_cell, [*(row[name] for name in plain), *values, *(row[name] for name in more)]))
-    return text.getvalue()
-
-
-def _cell(value: Any) -> Any:
-    """Text that nobody mistakes for a formula."""
-    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
+        return leaderboard.as_csv(data) if "submissions" in data else JSONRenderer().render(data)
 
 
 class Leaderboard(APIView):

@@ -141,7 +141,7 @@ class RawDataOut(serializers.ModelSerializer[RawData]):
 
     class Meta:
         model = RawData
-        fields = (
+        fields: tuple[str, ...] = (
             "id",
             "name",
             "target_column",

@@ -2,7 +2,7 @@
 
 from django.urls import path
 
-from . import jobs, leaderboard, scoring, submissions, views
+from . import jobs, kits, leaderboard, scoring, submissions, views
 
 app_name = "runapp"
 
@@ -15,6 +15,7 @@ urlpatterns = [
     path("rawdata/<int:pk>/close/", scoring.RawDataClose.as_view(), name="rawdata-close"),
     path("rawdata/<int:pk>/open/", scoring.RawDataOpen.as_view(), name="rawdata-open"),
     path("rawdata/<int:pk>/cancel/", jobs.RawDataCancel.as_view(), name="rawdata-cancel"),
+    path("kit/", kits.KitList.as_view(), name="kit"),
     path("runners/", jobs.RunnerList.as_view(), name="runners"),
     path("submissionfold/", views.SubmissionFoldList.as_view(), name="submissionfold-list"),
     path("submissionfold/<int:pk>/", views.SubmissionFoldDetail.as_view(), name="submissionfold-detail"),

@@ -50,7 +50,13 @@ def files(packed: object) -> dict[str, bytes]:
         except transfer.TransferError as error:
             raise BadInput("files", f"{name}: {error}") from error
         room -= len(contents[name])
+    return checked(contents)
+
+
+def checked(contents: dict[str, bytes]) -> dict[str, bytes]:
+    """The same files, each with a plain name, and each Python module one that parses."""
     for name, content in contents.items():
+        file_name(name)
         if name.endswith(".py"):
             python_source(name, content)
     return contents

@@ -1,7 +1,10 @@
 """A data set's submissions, the best first: read from what has been added up already, a page at a time."""
 
-from collections.abc import Collection
+import csv
+import io
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -12,6 +15,8 @@ from runapp.models import CVFold, Ensemble, Part, RawData, Submission, Submissio
 
 from . import raw_data as data_sets
 from . import reports, scores, submitting
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 # Submissions all of whose folds have a score, by the official metric on the validation rows, then the others. Ranks
 # are those among all, whoever is shown. What is no number sorts last in ascending order.
@@ -177,3 +182,31 @@ def _explain(rows: list[dict[str, Any]], submissions: dict[int, Submission]) -> 
             row["why"] = f"{row['folds'] - row['done']} of {row['folds']} folds are still to come."
         else:
             row["why"] = "Its score is no number."
+
+
+def as_csv(board: Mapping[str, Any]) -> str:
+    """The rows of a leaderboard, with every digit."""
+    columns = [
+        (name, part, value)
+        for name in (metric["name"] for metric in board["metrics"])
+        for part in ("train", "valid", "test")
+        for value in ("mean", "std", "bagged")
+        if (part, value) != ("train", "bagged")
+        and any(part in row["scores"].get(name, {}) for row in board["submissions"])
+    ]
+    plain = ("rank", "id", "name", "user", "submitted_at")
+    more = ("contributivity", "train_time", "test_time", "folds", "done", "failed", "why")
+    text = io.StringIO()
+    writer = csv.writer(text)
+    writer.writerow([*plain, *(" ".join(column) for column in columns), *more])
+    for row in board["submissions"]:
+        values = [row["scores"].get(name, {}).get(part, {}).get(value) for name, part, value in columns]
+        writer.writerow(map(_cell, [*(row[name] for name in plain), *values, *(row[name] for name in more)]))
+    return text.getvalue()
+
+
+def _cell(value: Any) -> Any:
+    """Text that no spreadsheet takes for a formula."""
+    if isinstance(value, datetime):
+        return value.isoformat()
+    return f"'{value}" if isinstance(value, str) and value.startswith(_FORMULA) else value
