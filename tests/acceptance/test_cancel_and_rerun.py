@@ -1,4 +1,4 @@
-"""A running fold shows what it prints, can be cancelled with all its processes, and run again."""
+"""A running fold shows what it prints, can be cancelled with all its processes, run again, and replaced."""
 
 from pathlib import Path
 
@@ -24,7 +24,9 @@ class Classifier:
 """
 
 
-def test_cancel_ends_a_running_fold_and_rerun_keeps_its_history(platform: Platform, tmp_path: Path) -> None:
+def test_cancel_and_replacing_end_a_running_fold_and_rerun_keeps_history(
+    platform: Platform, tmp_path: Path
+) -> None:
     platform.set_up({"runner": "L,H,celery"})
     who = (platform.url, USER, PASSWORD)
     data = post_api.post_data(*who, "iris", "species", "classifier", str(IRIS / "iris.csv")).json()["id"]
@@ -50,8 +52,13 @@ def test_cancel_ends_a_running_fold_and_rerun_keeps_its_history(platform: Platfo
     attempts = platform.get("submissionfold/1/attempts/")
     assert [attempt["number"] for attempt in attempts] == [1, 2]
     assert attempts[0]["runner"] == attempts[1]["runner"] == "runner@test"
-    _post(platform, "submission/1/cancel/")
-    platform.wait_for(1, "ERROR", timeout=15)
+
+    files = [str(IRIS / "classifier.py")]
+    force = "submission, submission_fold"
+    replaced = post_api.post_submission_fold(*who, 1, 1, rows[:60], rows[60:], "L", data, files, force=force)
+    assert replaced.status_code == 201, replaced.text
+    wait_until(lambda: not _processes(mark), 15, "the end of what was replaced")
+    assert platform.wait_for(1, "TESTED", "ERROR")["state"] == "TESTED"
 
 
 def test_a_waiting_fold_says_why_and_is_cancelled_at_once(platform: Platform) -> None:
