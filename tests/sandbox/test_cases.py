@@ -88,7 +88,7 @@ def test_case(lab: Lab, case: str) -> None:
         lab.check_predictions(outcome, expected.data)
     for text in (outcome.message, outcome.log):
         assert len(text) <= 66 * 1024
-        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]", text)
+        assert not re.search(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\ud800-\udfff]", text)
         assert str(lab.bench.scratch) not in text
     assert outcome.failure is None or not outcome.arrays
 

@@ -4,8 +4,9 @@ import re
 
 _HEAD = 16 * 1024
 _TAIL = 48 * 1024
-# Everything that moves a terminal's cursor or ends a database's text; line feeds and tabs stay.
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+# Everything that moves a terminal's cursor or ends a database's text; line feeds and tabs stay. What ends lines or
+# turns the direction of text in a page, so that it reads as what it is not.
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028-\u202e\u2066-\u2069]")
 
 
 def clean(text: str) -> str:

@@ -231,11 +231,12 @@ class Run:
 
     def _look(self) -> None:
         """Ends the job if its processes have used more than they may. What is quick to learn comes first."""
+        if self._count_refused() > self._refused:  # before so many processes are looked at one by one
+            self._stop(FailureKind.USER_ERROR, _too_many(MAX_PROCESSES))
+            return
         tree, limits = list(_session(self._leader)), self._limits
-        number = int(_total(tree, _threads))
-        if number > MAX_PROCESSES or self._count_refused() > self._refused:
-            text = f"Stopped with {number} processes and threads: its limit is {MAX_PROCESSES}."
-            self._stop(FailureKind.USER_ERROR, text)
+        if (number := int(_total(tree, _threads))) > MAX_PROCESSES:
+            self._stop(FailureKind.USER_ERROR, _too_many(number))
         elif why := self._memory_excess(tree):
             self._stop(FailureKind.MEMORY, f"{why}: its limit is {limits.memory >> 20} MiB.")
         elif limits.cpu is not None and _total(tree, _cpu_seconds) > limits.cpu:
@@ -286,6 +287,10 @@ class Run:
                 self._cgroup.kill()
         now = time.monotonic()
         self._kill_at, self._ended_by = now + _AGAIN, min(self._ended_by, now + _PATIENCE)
+
+
+def _too_many(number: int) -> str:
+    return f"Stopped with {number} processes and threads: its limit is {MAX_PROCESSES}."
 
 
 class _Reports:

@@ -10,6 +10,7 @@ import errno
 import fcntl
 import functools
 import os
+import resource
 import signal
 import socket
 import struct
@@ -19,7 +20,7 @@ from typing import Any
 
 from . import landlock, system
 
-_NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4")
+_NETWORK = ("socket", "connect", "bind", "listen", "accept", "accept4", "setsockopt")
 _OTHER_PROCESSES = (
     *("ptrace", "process_vm_readv", "process_vm_writev", "pidfd_getfd", "kcmp", "process_madvise"),
     *("process_mrelease", "migrate_pages", "move_pages", "pidfd_send_signal", "rt_tgsigqueueinfo"),
@@ -63,10 +64,18 @@ _REQUESTS = (
 )
 #: Files without a name use memory or disk that nobody sees; a descriptor on its way between sockets has no owner.
 _UNSEEN = ("memfd_create", "memfd_secret", "sendmsg", "sendmmsg")
+#: What of a file others have read of late: which pages of it are in memory. One fold could tell another by it.
+_CACHE = ("mincore", "cachestat")
+_RWF_NOWAIT = 8
+#: Locks on files that every fold may read would be seen by all. Libraries take "not here" for an answer.
+_LOCKS = (fcntl.F_GETLK, fcntl.F_SETLK, fcntl.F_SETLKW, 36, 37, 38)  # F_OFD_GETLK, F_OFD_SETLK, F_OFD_SETLKW
 _PR_SET_DUMPABLE = 4
 _O_ACCMODE, _O_TRUNC = 0o3, 0o1000
 #: Younger than some libseccomp in use; the same numbers on every architecture.
-_NEW = {"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466, "open_tree_attr": 467, "file_setattr": 469}
+_NEW = {
+    **{"cachestat": 451, "fchmodat2": 452, "setxattrat": 463, "removexattrat": 466},
+    **{"open_tree_attr": 467, "file_setattr": 469},
+}
 #: No process has this number: Linux's end at 2^22 (proc(5), pid_max).
 _LEADER = 0x5EEDF01D
 _TRUNCATING_FROM = 3  # the version of Landlock that looks at truncation
@@ -137,6 +146,14 @@ def _fold_program() -> bytes:
     for name in _UNSEEN:
         rules.refuse(name)
     rules.refuse("prctl", rules.equals(0, _PR_SET_DUMPABLE))  # who hides from the supervisor's looks
+    for name in _CACHE:
+        rules.refuse(name)
+    rules.add(rules.lib.ERRNO(errno.EOPNOTSUPP), "preadv2", rules.has(5, _RWF_NOWAIT, _RWF_NOWAIT))
+    rules.add(rules.lib.ERRNO(0), "fadvise64")  # it is advice
+    rules.add(rules.lib.ERRNO(errno.ENOSYS), "flock")
+    for command in _LOCKS:
+        rules.add(rules.lib.ERRNO(errno.ENOSYS), "fcntl", rules.equals(1, command))
+    _refuse_unseen_kills(rules)
     for target in (0, -1, _LEADER, -_LEADER):
         rules.add(rules.lib.KILL_PROCESS, "kill", rules.equals(0, target), rules.equals(1, signal.SIGKILL))
     rules.add(rules.lib.KILL_PROCESS, "tkill", rules.equals(1, signal.SIGKILL))
@@ -145,6 +162,14 @@ def _fold_program() -> bytes:
     assert _word(_LEADER) in program
     assert _word(-_LEADER) in program
     return program
+
+
+def _refuse_unseen_kills(rules: "_Rules") -> None:
+    """The ways to have the kernel send SIGKILL to oneself, so that it seems to come from outside."""
+    rules.refuse("timer_create")
+    rules.refuse("clone", rules.has(0, 0xFF, signal.SIGKILL))  # what the parent gets when the child ends
+    rules.refuse("setrlimit", rules.equals(0, resource.RLIMIT_CPU))
+    rules.refuse("prlimit64", rules.equals(1, resource.RLIMIT_CPU), rules.lib.Arg(2, rules.lib.NE, 0))
 
 
 def _word(value: int) -> bytes:
