@@ -3,7 +3,9 @@
 import json
 import os
 import threading
+import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
@@ -12,7 +14,7 @@ import pytest
 
 from datarun.contract.messages import Limits, Outcome, Stopped
 from datarun.runner.sandbox.run import Interrupt, Watcher
-from tests.bench import succeeded
+from tests.bench import PATIENCE, succeeded
 from tests.sandbox.lab import COMMON, SANDBOX, Lab
 
 pytestmark = SANDBOX
@@ -165,6 +167,7 @@ def holding(lab: Lab) -> Iterator[tuple[int, str]]:
 def test_a_fold_has_no_way_to_another_that_runs(lab: Lab, data: str) -> None:
     """Neither of the same data set, forked from the same process, nor of another one."""
     with holding(lab) as (pid, home):
+        niceness = psutil.Process(pid).nice()
         top = "import ctypes, os, resource, signal\nfrom .tries import Tries"
         files = submission(MEETING.format(pid=pid, home=home), top)
         order = lab.bench.fold(lab.data[data], ("classifier",), files, range(6), LIMITS)
@@ -172,7 +175,7 @@ def test_a_fold_has_no_way_to_another_that_runs(lab: Lab, data: str) -> None:
         assert isinstance(outcome, Outcome)
         assert succeeded(outcome).log == ""
         process = psutil.Process(pid)
-        assert (process.status(), process.nice()) == (psutil.STATUS_SLEEPING, 0)
+        assert (process.status(), process.nice()) == (psutil.STATUS_SLEEPING, niceness)
         assert sorted(os.listdir(home)) == ["held", "pipe"]
         with open(f"{home}/held") as file:
             assert file.read() == "mine"
@@ -187,3 +190,19 @@ def test_what_kills_everything_kills_no_other_fold(lab: Lab) -> None:
         assert outcome.failure == "killed", outcome
         assert "SIGTERM" in outcome.message
         assert psutil.Process(pid).status() == psutil.STATUS_SLEEPING
+
+
+def test_fork_bombs_at_the_same_time_all_end_in_time(lab: Lab) -> None:
+    order = lab.bench.fold(
+        lab.data["toy"], ("classifier",), lab.submission("fork_bomb"), range(6), Limits(20.0, 4 << 30)
+    )
+    started = time.monotonic()
+    with ThreadPoolExecutor(2) as slots:
+        jobs = [slots.submit(lab.bench.executor.run, order, "r1", Watcher()) for _ in range(2)]
+    lab.bench.executor.settle()
+    assert time.monotonic() - started < order.limits.wall + PATIENCE
+    for job in jobs:
+        outcome = job.result()
+        assert isinstance(outcome, Outcome)
+        assert outcome.failure in ("user_error", "memory"), outcome
+    lab.innocent("toy")

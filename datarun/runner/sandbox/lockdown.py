@@ -33,8 +33,11 @@ _NEW_USER, _NEW_OTHERS = 0x10000000, 0x40000000 | 0x08000000 | 0x04000000  # CLO
 #: What the interpreter and its libraries map beside what the job itself allocates.
 _OVERHEAD = 512 << 20
 _OPEN_FILES = 4096
-#: Processes and threads of one fold.
-MAX_PROCESSES = 512
+#: Processes and threads of one fold: what several libraries start at a time, each for all processors. So few that
+#: a fork bomb meets it in seconds, and is gone in seconds: to fork one of this size takes 10 ms, to end it as much.
+MAX_PROCESSES = 128 + 4 * (os.cpu_count() or 1)
+#: Folds wait for those who watch and end them.
+_NICE = 10
 
 
 def lock_zygote(folder: Path) -> None:
@@ -67,6 +70,7 @@ def lock_data(readable: Iterable[Path], writable: Path) -> None:
 
 def lock_child(writable: Iterable[Path], readable: Iterable[Path]) -> None:
     """For a child that leads its session already, before it runs anything of a submission or a module."""
+    os.nice(_NICE)
     if not system.LINUX:
         return
     # The zygote's own layer holds on: this one only has to shut the child off from other jobs.

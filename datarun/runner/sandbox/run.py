@@ -29,8 +29,8 @@ from .task import MAX_RSS_UNIT, Task
 from .warm import ZygoteError
 
 _TICK = 0.1  # seconds between two looks at the clock
-_LOOK = 0.25  # seconds between two looks at what the job has used
-_LONGEST_LOOK = 2.0
+_LOOK = 0.25  # seconds between two looks at how many processes the job has, and what they have used
+_LONGEST_LOOK = 0.5  # seconds that a look at shared memory may take
 _SHARE = 0.2  # of the time, at most, goes into such looks
 _AGAIN = 0.5  # seconds after which a child that still lives is killed again
 _PATIENCE = 30.0  # seconds after the first time that its end may take
@@ -118,7 +118,7 @@ class Run:
         Who has done its task is killed by now, with all that it has started; `bury` waits for the last of them.
         """
         started = time.monotonic()
-        self._next_look = started + _LOOK
+        self._next_look = self._next_measure = started + _LOOK
         while self._selector.get_map() and not self._is_done():
             self._listen()
             if self._is_running():
@@ -224,25 +224,33 @@ class Run:
             self._kill()
         elif self._reports.number > _MOST_REPORTS:
             self._stop(FailureKind.USER_ERROR, "Stopped: it wrote into a pipe that is not its own.")
-        elif (start := time.monotonic()) >= self._next_look:
-            self._look()
-            end = time.monotonic()
-            self._next_look = end + max(_LOOK, (end - start) / _SHARE)
+        elif time.monotonic() >= self._next_look:
+            tree = self._count()
+            if self._is_running() and time.monotonic() >= self._next_measure:
+                self._measure(tree)
 
-    def _look(self) -> None:
-        """Ends the job if its processes have used more than they may. What is quick to learn comes first."""
-        if self._count_refused() > self._refused:  # before so many processes are looked at one by one
+    def _count(self) -> list[psutil.Process]:
+        """The job's processes, which it ends if they are too many."""
+        start = time.monotonic()
+        if self._count_refused() > self._refused:  # before so many are looked at one by one
             self._stop(FailureKind.USER_ERROR, _too_many(MAX_PROCESSES))
-            return
-        tree, limits = list(_session(self._leader)), self._limits
+            return []
+        tree = list(_session(self._leader))
         if (number := int(_total(tree, _threads))) > MAX_PROCESSES:
             self._stop(FailureKind.USER_ERROR, _too_many(number))
-        elif why := self._memory_excess(tree):
+        self._next_look = _next(start)
+        return tree
+
+    def _measure(self, tree: list[psutil.Process]) -> None:
+        """Ends the job if its processes have used more than they may. What is quick to learn comes first."""
+        start, limits = time.monotonic(), self._limits
+        if why := self._memory_excess(tree):
             self._stop(FailureKind.MEMORY, f"{why}: its limit is {limits.memory >> 20} MiB.")
         elif limits.cpu is not None and _total(tree, _cpu_seconds) > limits.cpu:
             self._stop(FailureKind.TIMEOUT, f"Stopped after {limits.cpu:g} s of processor time, its limit.")
         elif why := self._disk_excess(tree):
             self._stop(FailureKind.DISK, why)
+        self._next_measure = _next(start)
 
     def _count_killed(self) -> int:
         return self._cgroup.memory_kills() if self._cgroup else 0
@@ -287,6 +295,12 @@ class Run:
                 self._cgroup.kill()
         now = time.monotonic()
         self._kill_at, self._ended_by = now + _AGAIN, min(self._ended_by, now + _PATIENCE)
+
+
+def _next(start: float) -> float:
+    """When to look again after a look that began at `start` and ends now."""
+    end = time.monotonic()
+    return end + max(_LOOK, (end - start) / _SHARE)
 
 
 def _too_many(number: int) -> str:
