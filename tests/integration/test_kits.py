@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from datarun.contract import predictions
 from datarun.contract.messages import Data, EnsembleOrder, FoldRows, Outcome, Predicted, PrepareOrder
 from tests.bench import ROOM, Bench, succeeded
 from tests.kits.reference import LABELS, NOT_BLENDED
@@ -69,7 +70,7 @@ class Posted:
             if path.is_file() and "submissions" not in path.parts and "__pycache__" not in path.parts
         }
         data = Data(bench.files(files), "", module="problem.py", kit=True, data_label=LABELS.get(name))
-        self.prepared = succeeded(bench.run(PrepareOrder("job", 1, data, ROOM)))
+        self.prepared = succeeded(bench.outcome(PrepareOrder("job", 1, data, ROOM)))
         counts = dict(self.prepared.counts)
         blobs = dict(self.prepared.blobs)
         self.folds = [
@@ -102,7 +103,7 @@ class Posted:
             test_is=rows.test_is,
             metrics=self.metrics if metrics is None else metrics,
         )
-        return self.bench.run(order)
+        return self.bench.outcome(order)
 
     def combine(
         self, predicted: list[Predicted], blend: bool = False, metrics: tuple[str, ...] = ()
@@ -110,13 +111,11 @@ class Posted:
         order = EnsembleOrder(
             *("job", 1, self.data, ROOM, metrics or self.metrics, tuple(self.folds), tuple(predicted), blend)
         )
-        return self.bench.run(order)
+        return self.bench.outcome(order)
 
 
 def predicted(bench: Bench, outcome: Outcome, submission: int, fold: int) -> Predicted:
     """As the master stores it."""
-    from datarun.contract import predictions
-
     blobs = {part: bench.blobs.add(predictions.dumps(array)) for part, array in outcome.arrays.items()}
     return Predicted(submission, fold, **{**blobs, **outcome.array_blobs})
 
