@@ -172,9 +172,9 @@ def _folder_of(name: str, folder: Path) -> Path | None:
 
 
 class KitWorkflow:
-    """See `Workflow`. `submission` is the folder of its files, `test_is` the rows to validate on."""
+    """See `Workflow`. `submission` is the folder of its files, `test_is` the rows to validate on, if that is known."""
 
-    def __init__(self, submission: Path, problem: ModuleType, parts: Parts, test_is: Rows) -> None:
+    def __init__(self, submission: Path, problem: ModuleType, parts: Parts, test_is: Rows | None) -> None:
         self._submission, self._workflow, self._parts = str(submission), problem.workflow, parts
         self.n_train, self.n_test = parts.n_train, parts.n_test
         names = list(inspect.signature(self._workflow.test_submission).parameters)
@@ -230,7 +230,8 @@ class Kit:
 
     def workflow(self, task: Task, submission: Path, warm: Warm) -> KitWorkflow:
         _link(warm, Path.cwd())
-        return KitWorkflow(submission, warm.module, warm.prepared, task.indices("test_is"))
+        test_is = task.indices("test_is") if "test_is" in task.arrays else None
+        return KitWorkflow(submission, warm.module, warm.prepared, test_is)
 
     def check(self, values: Any, rows: int, part: str) -> Predictions:
         return predictions.check_kit(values, rows, part)
