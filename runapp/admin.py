@@ -8,6 +8,7 @@ from django.http import HttpRequest
 from django.utils.html import format_html
 
 from datarun.contract import queues
+from datarun.contract.states import JobKind
 
 from .admin_lists import ManyRowsAdmin
 from .models import (
@@ -256,6 +257,10 @@ class JobAdmin(ManyRowsAdmin, ReadOnlyAdmin):
         return str(waiting.explain(job) or "")
 
 
+#: What a job is that belongs to no fold.
+_WITHOUT_FOLD = {JobKind.PREPARE: "preparation", JobKind.ENSEMBLE: "ensemble", JobKind.FOLD: "replay"}
+
+
 @admin.register(Runner)
 class RunnerAdmin(ReadOnlyAdmin):
     list_display = ("name", "state", "served", "slots", "busy", "last_seen", "packages", "trusts")
@@ -275,7 +280,7 @@ class RunnerAdmin(ReadOnlyAdmin):
     @admin.display
     def runs(self, runner: Any) -> str:
         return ", ".join(
-            f"preparation (job {job['task_id']})"
+            f"{_WITHOUT_FOLD[job['kind']]} (job {job['task_id']})"
             if job["databoard_sf_id"] is None
             else f"fold {job['databoard_sf_id']} of submission {job['databoard_s']}"
             for job in runner.runs

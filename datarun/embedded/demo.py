@@ -1,19 +1,15 @@
-"""The demo: posts three small data sets, submits folds to each, shows what comes back.
+"""The demo: posts three small data sets, submits to each twice, shows scores and a leaderboard of each.
 
 It is a client like any other: it speaks to the web with ``test_files/post_api.py`` and touches nothing else.
 """
 
-import base64
 import importlib.util
 import secrets
 import time
-import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -22,41 +18,56 @@ from .platform import CHECKOUT
 
 _FILES = CHECKOUT / "test_files"
 _USER = "demo"
-_FIRST_ID = 900_000_000  # of submissions and folds: nobody else's
-_FOLDS = 3  # of each submission
+_FOLDS = 3  # of each data set
 _TIMEOUT = 300.0  # seconds for everything
+_WIDTH = 120  # columns, where the output is no terminal
 _FINISHED = frozenset({"TESTED", "ERROR"})
 
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A data set of `test_files`, and the folders of its submissions."""
+    """A data set of `test_files`, how it is judged, and its submissions: name → folder."""
 
     name: str
     data_file: str
     target_column: str
     elements: tuple[str, ...]
     held_out_test: float
-    # Rows of its train part.
-    n_train: int
-    submissions: tuple[str, ...]
+    splitter: str
+    metrics: tuple[str, ...]
     extra_files: tuple[str, ...] = ()
+    submissions: dict[str, str] = field(default_factory=lambda: {"first": "", "other": "other"})
+
+    @property
+    def data_set(self) -> str:
+        return f"demo {self.name}"
+
+    @property
+    def cv(self) -> dict[str, Any]:
+        parameters = {"n_splits": _FOLDS, "random_state": 42}
+        return {"splitter": self.splitter, "parameters": parameters | self._shuffled}
+
+    @property
+    def _shuffled(self) -> dict[str, Any]:
+        return {"test_size": 0.25} if "Shuffle" in self.splitter else {"shuffle": True}
 
     def paths(self, names: tuple[str, ...], folder: str = "") -> list[str]:
         return [str(_FILES / self.name / folder / name) for name in names]
 
 
 EXAMPLES = (
-    Example("iris", "iris.csv", "species", ("classifier",), 0.5, 75, ("", "other")),
-    Example("diabetes", "diabetes.csv", "progression", ("regressor",), 0.2, 353, ("", "other")),
+    Example(
+        "iris", "iris.csv", "species", ("classifier",), 0.5, "StratifiedKFold", ("accuracy", "neg_log_loss")
+    ),
+    Example("diabetes", "diabetes.csv", "progression", ("regressor",), 0.2, "ShuffleSplit", ("RMSE", "r2")),
     Example(
         "digits",
         "data.csv",
         "label",
         ("feature_extractor", "classifier", "calibrator"),
         0.2,
-        1437,
-        ("", "other"),
+        "StratifiedKFold",
+        ("accuracy", "neg_log_loss"),
         ("pixels.csv.gz", "digits_datarun.py"),
     ),
 )
@@ -67,19 +78,29 @@ class DemoError(Exception):
 
 
 def run(url: str) -> bool:
-    """Runs the demo against the platform at `url`; returns whether every fold was tested."""
+    """Runs the demo against the platform at `url`; returns whether every fold was tested and all is on leaderboards."""
     console = Console()
+    if not console.is_terminal:
+        console.width = _WIDTH
     client = _Client(url, *_demo_user())
-    folds: dict[int, str] = {}
-    for number, example in enumerate(EXAMPLES):
-        folds |= client.submit(example, first_id=_FIRST_ID + 100 * number)
-    _follow(client, folds, console)
-    rows = client.results(list(folds))
-    console.print(_table(rows, folds))
-    for row in rows:
-        if row["state"] == "ERROR":
-            console.print(f"Fold {row['databoard_sf_id']}:\n{row['log_messages']}", markup=False)
-    return all(row["state"] == "TESTED" for row in rows)
+    data_sets = {example.data_set: client.post_data(example) for example in EXAMPLES}
+    submissions = {
+        id: f"{example.name}/{name}" for example in EXAMPLES for id, name in client.submit(example).items()
+    }
+    until = time.monotonic() + _TIMEOUT
+    _follow(client, list(submissions), console, until)
+    shown = [client.submission(id) for id in submissions]
+    console.print(_folds(shown, submissions))
+    for submission in shown:
+        for fold in submission["folds"]:
+            if fold["failure"]:
+                why = fold["failure"]
+                console.print(f"Fold {fold['id']}: {why['kind']}: {why['message']}", markup=False)
+    tested = all(fold["state"] == "TESTED" for each in shown for fold in each["folds"])
+    boards = [_board(client, id, set(submissions), until if tested else 0.0) for id in data_sets.values()]
+    for board in boards:
+        console.print(_leaderboard(board))
+    return tested and all(_is_whole(board, set(submissions)) for board in boards)
 
 
 def _demo_user() -> tuple[str, str]:
@@ -98,74 +119,46 @@ def _demo_user() -> tuple[str, str]:
     return _USER, password
 
 
-_Cut = tuple[NDArray[np.int64], NDArray[np.int64]]
-
-
-def _cut(rows: int, seed: int) -> _Cut:
-    """Training and test rows of one fold: a shuffled 80 to 20 % cut."""
-    shuffled = np.random.default_rng(seed).permutation(rows)
-    return shuffled[: rows * 4 // 5], shuffled[rows * 4 // 5 :]
-
-
 class _Client:
     def __init__(self, url: str, user: str, password: str) -> None:
         self._api, self._who = _load_post_api(), (url, user, password)
 
-    def submit(self, example: Example, first_id: int) -> dict[int, str]:
-        """Posts the data set, its split and some folds of each submission; fold id → its name."""
-        raw_data_id = self._post_data(example)
-        if example.extra_files:
-            _answer(self._api.custom_post_split(*self._who, raw_data_id))
-        else:
-            _answer(self._api.post_split(*self._who, example.held_out_test, raw_data_id))
-        folds = {}
-        for number, folder in enumerate(example.submissions):
-            submission_id = first_id + 10 * number
-            files = example.paths(tuple(f"{element}.py" for element in example.elements), folder)
-            for fold in range(_FOLDS):
-                fold_id = submission_id + fold
-                self._post_fold(submission_id, fold_id, _cut(example.n_train, fold), raw_data_id, files)
-                folds[fold_id] = f"{example.name}/{folder}".rstrip("/")
-        return folds
-
-    def _post_data(self, example: Example) -> int:
+    def post_data(self, example: Example) -> int:
+        """Posts the data set, if it isn't there, and has it split; returns its id."""
         response = self._api.post_data(
             *self._who,
-            f"demo {example.name}",
+            example.data_set,
             example.target_column,
             ",".join(example.elements),
             example.paths((example.data_file,))[0],
             extra_files=example.paths(example.extra_files),
+            cv=example.cv,
+            metrics=example.metrics,
         )
         if response.status_code == 400 and "already exists" in response.text:
             known = _answer(self._api.get_raw_data(*self._who))
-            return int(next(row["id"] for row in known if row["name"] == f"demo {example.name}"))
-        return int(_answer(response)["id"])
+            return int(next(row["id"] for row in known if row["name"] == example.data_set))
+        id = int(_answer(response)["id"])
+        if example.extra_files:
+            _answer(self._api.custom_post_split(*self._who, id))
+        else:
+            _answer(self._api.post_split(*self._who, example.held_out_test, id))
+        return id
 
-    def _post_fold(
-        self, submission: int, fold_id: int, cut: _Cut, raw_data_id: int, files: list[str]
-    ) -> None:
-        first = fold_id == submission
-        _answer(
-            self._api.post_submission_fold(
-                *self._who,
-                submission,
-                fold_id,
-                *cut,
-                priority="L",
-                raw_data_id=raw_data_id if first else None,
-                list_submission_files=files if first else None,
-                force="submission, submission_fold" if first else "submission_fold",
-            )
-        )
+    def submit(self, example: Example) -> dict[int, str]:
+        """Submits to the data set; id → name."""
+        submitted = {}
+        for name, folder in example.submissions.items():
+            files = example.paths(tuple(f"{element}.py" for element in example.elements), folder)
+            posted = _answer(self._api.post_submission(*self._who, example.data_set, files, name))
+            submitted[int(posted["id"])] = name
+        return submitted
 
-    def finished(self, fold_ids: list[int]) -> int:
-        rows = _answer(self._api.get_submission_fold_light(*self._who))
-        return sum(row["databoard_sf_id"] in fold_ids and row["state"] in _FINISHED for row in rows)
+    def submission(self, id: int) -> dict[str, Any]:
+        return dict(_answer(self._api.get_submission(*self._who, id)))
 
-    def results(self, fold_ids: list[int]) -> list[dict[str, Any]]:
-        rows: list[dict[str, Any]] = _answer(self._api.get_prediction_list(*self._who, fold_ids))
-        return rows
+    def leaderboard(self, data_set: int) -> dict[str, Any]:
+        return dict(_answer(self._api.get_leaderboard(*self._who, data_set)))
 
 
 def _load_post_api() -> ModuleType:
@@ -183,31 +176,71 @@ def _answer(response: Any) -> Any:
     return response.json()
 
 
-def _follow(client: _Client, folds: dict[int, str], console: Console) -> None:
+def _follow(client: _Client, submissions: list[int], console: Console, until: float) -> None:
     """Shows a bar until every fold is finished, or the time is up."""
     columns = (TextColumn("folds"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-    until = time.monotonic() + _TIMEOUT
     with Progress(*columns, console=console) as progress:
-        bar = progress.add_task("folds", total=len(folds))
+        bar = progress.add_task("folds", total=len(submissions) * _FOLDS)
         while not progress.finished and time.monotonic() < until:
-            progress.update(bar, completed=client.finished(list(folds)))
+            shown = [client.submission(id) for id in submissions]
+            if any(each["failure"] for each in shown):
+                return
+            finished = sum(fold["state"] in _FINISHED for each in shown for fold in each["folds"])
+            progress.update(bar, completed=finished)
             time.sleep(0.2)
 
 
-def _table(rows: list[dict[str, Any]], folds: dict[int, str]) -> Table:
-    table = Table("submission", "fold", "state", "train s", "CPU s", "MiB", "test predictions")
-    for row in rows:
-        size = ""
-        if row["test_predictions"] is not None:
-            predicted = np.frombuffer(zlib.decompress(base64.b64decode(row["test_predictions"])), "<f8")
-            size = f"{predicted.size} numbers"
-        table.add_row(
-            folds[row["databoard_sf_id"]],
-            str(row["databoard_sf_id"]),
-            row["state"],
-            f"{row['train_time']:.3f}",
-            f"{row['train_cpu_time']:.3f}",
-            f"{row['train_memory']:.0f}",
-            size,
-        )
+def _board(client: _Client, data_set: int, submissions: set[int], until: float) -> dict[str, Any]:
+    """The leaderboard, once what was submitted is bagged and blended, or the time is up."""
+    while not _is_whole(board := client.leaderboard(data_set), submissions) and time.monotonic() < until:
+        time.sleep(0.2)
+    return board
+
+
+def _is_whole(board: dict[str, Any], submissions: set[int]) -> bool:
+    rows = [row for row in board["submissions"] if row["id"] in submissions]
+    return bool(rows) and all(row["bagged"] is not None and row["contributivity"] is not None for row in rows)
+
+
+def _folds(shown: list[dict[str, Any]], names: dict[int, str]) -> Table:
+    table = Table("submission", "fold", "state", "metric", "train", "valid", "test", "train s", "test s")
+    for submission in shown:
+        for fold in submission["folds"]:
+            metric = next(iter(fold["scores"].get("valid", {})), "")
+            scores = [
+                _number(fold["scores"].get(part, {}).get(metric)) for part in ("train", "valid", "test")
+            ]
+            times = [f"{fold[name]:.3f}" for name in ("train_time", "test_time")]
+            number = "" if fold["number"] is None else str(fold["number"])
+            table.add_row(names[submission["id"]], number, fold["state"], metric, *scores, *times)
     return table
+
+
+def _leaderboard(board: dict[str, Any]) -> Table:
+    names = [metric["name"] for metric in board["metrics"]]
+    direction = "less" if board["metrics"][0]["lower_is_better"] else "more"
+    title = (
+        f"Leaderboard of {board['name']}: {board['official']} on the validation rows, {direction} is better"
+    )
+    others = [f"{name}, mean" for name in names[1:]]
+    table = Table(
+        "rank", "submission", "mean ± std", "bagged", *others, "contributivity", "train s", title=title
+    )
+    for row in board["submissions"]:
+        means = [row["scores"].get(name, {}).get("valid", {}).get("mean") for name in names[1:]]
+        table.add_row(
+            str(row["rank"] or ""),
+            f"{row['name']} ({row['user']})" if row["why"] is None else f"{row['name']}: {row['why']}",
+            f"{_number(row['mean'])} ± {_number(row['std'])}",
+            _number(row["bagged"]),
+            *map(_number, means),
+            _number(row["contributivity"]),
+            _number(row["train_time"]),
+        )
+    if blended := board["blended"].get("valid", {}).get(board["official"]):
+        table.add_row("", "the best of them, blended", "", _number(blended))
+    return table
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"

@@ -17,7 +17,7 @@ from datarun.contract.messages import MEASURES, Outcome
 from datarun.contract.states import JobState
 from runapp import states
 
-from . import blobs, ensembles, metrics, scores
+from . import blobs, ensembles, metrics, records, scores
 from .scores import Scored
 
 logger = logging.getLogger(__name__)
@@ -71,6 +71,8 @@ def record(outcomes: Sequence[Outcome]) -> set[states.Key]:
         cursor.execute(_FORGET_LOG, [ids])
     if scored := [Scored(*each) for each in folds if each[2].failure is None and each[2].scores]:
         ensembles.want_bagging(scores.record(scored))
+    if len(folds) < len(counted):  # some are no folds' own
+        records.compare(counted)
     for fold, submission, outcome in folds:
         _say(outcome, fold, submission)
     metrics.count_ended(counted.values(), accepted.values())

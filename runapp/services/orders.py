@@ -62,8 +62,8 @@ def _rare(ids: list[UUID], others: bool) -> Iterator[tuple[UUID, tuple[Job, Orde
         yield replay.job_id, (replay.job, _fold(replay.fold, replay.job, others, small))
 
 
-def _limits(raw_data: RawData) -> Limits:
-    """The data set's own limits where they are smaller than the platform's."""
+def limits(raw_data: RawData) -> Limits:
+    """What a job of the data set may use: its own limits where they are smaller than the platform's."""
     wall = min(raw_data.time_limit or settings.FOLD_TIME_LIMIT, settings.FOLD_TIME_LIMIT)
     return Limits(
         wall=wall,
@@ -108,7 +108,7 @@ def _prepare(version: PreparedData, others: bool) -> PrepareOrder:
         job=str(version.job_id),
         attempt=version.job.attempt,
         data=_data(version.raw_data),
-        limits=_limits(version.raw_data),
+        limits=limits(version.raw_data),
         avoid=_avoid(version.job, others),
         held_out_test=version.held_out_test,
         random_state=version.random_state,
@@ -140,7 +140,7 @@ def _fold(fold: SubmissionFold, job: Job, others: bool, small: Mapping[str, str]
         job=str(job.pk),
         attempt=job.attempt,
         data=_prepared_data(version),
-        limits=_limits(raw_data),
+        limits=limits(raw_data),
         avoid=_avoid(job, others),
         about={"fold": fold.pk, "submission": fold.databoard_s_id},
         submission=fold.databoard_s.files,
@@ -163,7 +163,7 @@ def _ensemble(ensemble: Ensemble, job: Job, folds: list[SubmissionFold], others:
         job=str(job.pk),
         attempt=job.attempt,
         data=_prepared_data(version),
-        limits=_limits(raw_data),
+        limits=limits(raw_data),
         avoid=_avoid(job, others),
         metrics=tuple(raw_data.metrics),
         folds=tuple(rows for _, rows in sorted(cut.items())),

@@ -33,7 +33,10 @@ def known() -> QuerySet[Runner]:
     """All runners, by name, each with its `state` and what it `runs`: task, and ids of fold and submission."""
     jobs = running([OuterRef("pk")]).order_by("started_at", "pk")
     about = JSONObject(
-        task_id="pk", databoard_sf_id="submissionfold__pk", databoard_s="submissionfold__databoard_s"
+        task_id="pk",
+        kind="kind",
+        databoard_sf_id="submissionfold__pk",
+        databoard_s="submissionfold__databoard_s",
     )
     return Runner.objects.annotate(state=_STATE, runs=ArraySubquery(jobs.values(about=about))).order_by(
         "name"

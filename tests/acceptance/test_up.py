@@ -31,7 +31,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     return inherited | {"DATARUN_HOME": str(folder / "home")}
 
 
-def test_demo_runs_every_fold_and_exits_with_zero(home: dict[str, str]) -> None:
+def test_demo_runs_every_fold_shows_leaderboards_and_exits_with_zero(home: dict[str, str]) -> None:
     done = subprocess.run(
         [UP, "--port", str(_free_port()), "--demo", "--exit"],
         env=home,
@@ -41,6 +41,8 @@ def test_demo_runs_every_fold_and_exits_with_zero(home: dict[str, str]) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("TESTED") == 18
+    assert done.stdout.count("Leaderboard of demo") == 3
+    assert done.stdout.count("blended") == 3
     assert "First admin user: admin" in done.stdout
     for name in ("web", "scheduler", "runner"):
         assert f"\n{name.ljust(9)} | " in done.stdout
