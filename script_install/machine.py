@@ -35,7 +35,9 @@ class Answer(NamedTuple):
 class Machine:
     """A machine, and what was (or, with `plan`, would be) changed on it."""
 
-    def __init__(self, address: str, config: Any, plan: bool = False, say: Callable[[str], None] = lambda text: None):
+    def __init__(
+        self, address: str, config: Any, plan: bool = False, say: Callable[[str], None] = lambda text: None
+    ):
         self.address, self.plan, self._say = address, plan, say
         self.changes: list[str] = []
         self._connection = Connection(address, config=config, connect_timeout=_CONNECT)
@@ -99,11 +101,15 @@ class Machine:
             raise ProvisionError(f"the connection was lost during {what or command[0]}: {error}") from error
         answer = Answer(done.stdout, done.stderr, done.exited)
         if check and answer.code:
-            last = (answer.errors.strip() or answer.text.strip() or f"exit code {answer.code}").splitlines()[-6:]
+            last = (answer.errors.strip() or answer.text.strip() or f"exit code {answer.code}").splitlines()[
+                -6:
+            ]
             raise ProvisionError(f"{what or ' '.join(command[:3])} failed: {' / '.join(last)}")
         return answer
 
-    def script(self, script: str, *arguments: str, text: str = "", check: bool = True, what: str = "") -> Answer:
+    def script(
+        self, script: str, *arguments: str, text: str = "", check: bool = True, what: str = ""
+    ) -> Answer:
         """Runs a constant shell script as root; what varies is in `arguments`, its $1, $2, …"""
         return self.run("sh", "-euc", script, "sh", *arguments, text=text, check=check, what=what)
 
@@ -146,7 +152,9 @@ class Machine:
 
     def packages(self, *names: str) -> None:
         """Packages of the distribution, without what they recommend."""
-        asked = self.run("dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names, check=False).text
+        asked = self.run(
+            "dpkg-query", "-W", "-f", "${Package} ${db:Status-Status}\n", *names, check=False
+        ).text
         there = {line.split()[0] for line in asked.splitlines() if line.endswith(" installed")}
         missing = [name for name in names if name not in there]
         if missing and self.change(f"install {', '.join(missing)}"):
@@ -200,7 +208,9 @@ class Machine:
         oldest = _OLDEST.get(system.get("ID", ""))
         version = system.get("VERSION_ID", "0")
         if oldest is None or float(version) < oldest:
-            raise ProvisionError(f"{named} is not supported: Debian 12 or newer, or Ubuntu 24.04 or newer, is.")
+            raise ProvisionError(
+                f"{named} is not supported: Debian 12 or newer, or Ubuntu 24.04 or newer, is."
+            )
         free = self.run("df", "--output=avail", "-B1", "/opt", "/var").text.split()[1:]
         if min(map(int, free)) < room:
             raise ProvisionError(f"its disk is full: /opt and /var need {room >> 30} GB free.")
@@ -213,5 +223,7 @@ def local(*command: str, cwd: Path | None = None) -> str:
     """What a command says on this machine; raises `ProvisionError` if it fails."""
     done = subprocess.run(command, capture_output=True, text=True, cwd=cwd, check=False)
     if done.returncode:
-        raise ProvisionError(f"{' '.join(command[:4])} failed: {(done.stderr or done.stdout).strip()[-2000:]}")
+        raise ProvisionError(
+            f"{' '.join(command[:4])} failed: {(done.stderr or done.stdout).strip()[-2000:]}"
+        )
     return done.stdout

@@ -1,4 +1,4 @@
-"""Releases: datarun as it is in this checkout, with its pinned requirements, each in a folder and a virtual environment.
+"""Releases: datarun as this checkout has it, with its pinned requirements, each in a folder and a virtual environment.
 
     /opt/datarun/releases/<id>/   venv, manage.py, gunicorn.conf.py; `complete` once all of it is there
     /opt/datarun/current          the one that runs
@@ -96,7 +96,9 @@ def install(machine: Machine, release: Release) -> None:
         "packages.txt": release.packages.encode(),
     }
     for name, content in files.items():
-        machine.upload(io.BytesIO(content), "sh", "-euc", 'umask 022; cat >"$1"', "sh", f"{release.folder}/{name}")
+        machine.upload(
+            io.BytesIO(content), "sh", "-euc", 'umask 022; cat >"$1"', "sh", f"{release.folder}/{name}"
+        )
     steps = (
         'cd "$1"; umask 022; python3 -m venv venv; '
         "venv/bin/python -m pip install -q --no-input --disable-pip-version-check "
@@ -138,7 +140,11 @@ def previous(machine: Machine) -> str:
 
 def _prune(machine: Machine) -> None:
     newest_first = machine.run("ls", "-1t", f"{HOME}/releases").text.split()
-    kept = {path.rsplit("/", 1)[1] for path in (current(machine), machine.run("readlink", PREVIOUS, check=False).text.strip()) if path}
+    kept = {
+        path.rsplit("/", 1)[1]
+        for path in (current(machine), machine.run("readlink", PREVIOUS, check=False).text.strip())
+        if path
+    }
     for name in newest_first:
         if len(kept) < _KEPT:
             kept.add(name)

@@ -5,6 +5,8 @@ Celery calls `start` in the main thread, and `close` and `stop` when a signal as
 
 import contextlib
 import fcntl
+import functools
+import hashlib
 import importlib.metadata
 import logging
 import os
@@ -189,8 +191,11 @@ class Consumer:
         broker.report(connection, queues.EVENTS, wire.encode(heartbeat))
 
 
+@functools.cache
 def _versions() -> dict[str, str]:
     found = {name: importlib.metadata.version(name) for name in _PACKAGES}
+    every = sorted(f"{each.name}=={each.version}" for each in importlib.metadata.distributions())
+    found["packages"] = hashlib.sha256("\n".join(every).encode()).hexdigest()[:12]  # of all, to be compared
     return found | {
         "datarun": __version__,
         "contract": str(CONTRACT_VERSION),

@@ -2,6 +2,7 @@
 
 import hashlib
 import secrets
+from collections import Counter
 from collections.abc import Iterable
 
 from django.conf import settings
@@ -68,6 +69,27 @@ def new_token(name: str) -> str:
     token = secrets.token_urlsafe(32)
     RunnerToken.objects.update_or_create(name=name, defaults={"sha256": _hash(token)})
     return token
+
+
+def delete(name: str) -> None:
+    """Revokes the runner's token, and forgets the runner. What it runs is lost to it, and runs elsewhere."""
+    RunnerToken.objects.filter(name=name).delete()
+    Runner.objects.filter(name=name).delete()
+
+
+def differing(known: Iterable[Runner]) -> dict[str, list[str]]:
+    """Which versions of a live runner are not those of most live runners, by its name. `known` is from `known()`."""
+    versions = {runner.name: runner.versions for runner in known if getattr(runner, "state", "") == LIVE}
+    packages = {package for of_one in versions.values() for package in of_one}
+    usual = {
+        package: Counter(of_one.get(package) for of_one in versions.values()).most_common(1)[0][0]
+        for package in packages
+    }
+    found = {
+        name: sorted(package for package in packages if of_one.get(package) != usual[package])
+        for name, of_one in versions.items()
+    }
+    return {name: different for name, different in found.items() if different}
 
 
 def is_token(token: str) -> bool:

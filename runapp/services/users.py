@@ -16,9 +16,14 @@ class FirstAdmin:
     password: str
 
 
+def has_admin() -> bool:
+    """Whether there is an admin."""
+    return User.objects.filter(is_superuser=True).exists()
+
+
 def create_first_admin(env: Environment | None = None) -> FirstAdmin | None:
     """An admin user where there is none yet: `USER_LOGIN`, `USER_PSWD`, `DR_EMAIL`, or made up."""
-    if User.objects.filter(is_superuser=True).exists():
+    if has_admin():
         return None
     env = env or Environment()
     name = env.text("USER_LOGIN", "admin")
