@@ -18,6 +18,7 @@ from datarun.contract.queues import Permissions
 from .errors import ProvisionError
 from .machine import Machine
 
+_DEFINITIONS = "/etc/rabbitmq/datarun/definitions.json"
 _SALT = 4  # bytes; RabbitMQ's
 EVERYTHING = Permissions(".*", ".*", ".*")
 
@@ -89,10 +90,10 @@ class Broker:
         )
         what = f"RabbitMQ: grant {', '.join(changed) or f'the virtual host {self._vhost}'}"
         if any(made.values()) and self._machine.change(what):
-            text = json.dumps(made)
-            self._machine.run(
-                "rabbitmqctl", "-q", "import_definitions", text=text, what="rabbitmqctl import_definitions"
-            )
+            # Not by standard input, of which it may read a part only.
+            self._machine.file(_DEFINITIONS, json.dumps(made), "rabbitmq:rabbitmq", "400")
+            self._machine.run("rabbitmqctl", "-q", "import_definitions", _DEFINITIONS)
+            self._machine.run("rm", _DEFINITIONS)
             self.refresh()
 
     def remove(self, name: str) -> None:

@@ -1,6 +1,7 @@
 """Does the same on many machines at a time; one that fails stops no other. Says at the end how each went."""
 
 import time
+import traceback
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -45,6 +46,9 @@ def one(machine: Machine, work: Callable[[Machine], object]) -> Report:
             work(machine)
     except ProvisionError as error:
         problem = str(error)
+    except Exception as error:  # noqa: BLE001 - a defect of ours must not keep the others from being reported
+        traceback.print_exc()
+        problem = f"{type(error).__name__}: {error}"
     seconds = time.monotonic() - begun
     return Report(machine.address, len(machine.changes) - before, problem, seconds, machine.plan)
 

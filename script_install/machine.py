@@ -9,13 +9,12 @@ import io
 import shlex
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, Any, NamedTuple
 
 import paramiko
 from fabric import Connection
-from invoke.exceptions import CommandTimedOut
 
 from .errors import ProvisionError
 
@@ -90,20 +89,12 @@ class Machine:
         self, *command: str, text: str = "", user: str = "", check: bool = True, what: str = ""
     ) -> Answer:
         """Runs a command as root, or as `user`, with `text` as its input; raises `ProvisionError` if it fails."""
-        line = shlex.join((*self._root, *(("runuser", "-u", user, "--") if user else ()), *command))
-        try:
-            done = self._connection.run(
-                line, hide=True, warn=True, in_stream=io.StringIO(text), timeout=_MOST, encoding="utf-8"
-            )
-        except CommandTimedOut as error:
-            raise ProvisionError(f"{what or command[0]} did not end within {_MOST} s.") from error
-        except (paramiko.SSHException, OSError, EOFError) as error:
-            raise ProvisionError(f"the connection was lost during {what or command[0]}: {error}") from error
-        answer = Answer(done.stdout, done.stderr, done.exited)
-        if check and answer.code:
-            last = (answer.errors.strip() or answer.text.strip() or f"exit code {answer.code}").splitlines()[
-                -6:
-            ]
+        whole = ("runuser", "-u", user, "--", *command) if user else command
+        said = io.BytesIO()
+        errors, code = self._transfer(whole, io.BytesIO(text.encode()), said)
+        answer = Answer(said.getvalue().decode(errors="replace"), errors, code)
+        if check and code:
+            last = (errors.strip() or answer.text.strip() or f"exit code {code}").splitlines()[-6:]
             raise ProvisionError(f"{what or ' '.join(command[:3])} failed: {' / '.join(last)}")
         return answer
 
@@ -115,31 +106,40 @@ class Machine:
 
     def download(self, target: IO[bytes], *command: str, text: str = "") -> None:
         """Copies what a command prints, byte by byte."""
-        channel = self._channel(command)
-        channel.sendall(text.encode())
-        channel.shutdown_write()
-        while chunk := channel.recv(_CHUNK):
-            target.write(chunk)
-        self._end(channel, command)
+        self._check(command, self._transfer(command, io.BytesIO(text.encode()), target))
 
     def upload(self, source: IO[bytes], *command: str) -> None:
         """Has a command read all of `source`."""
-        channel = self._channel(command)
-        while chunk := source.read(_CHUNK):
-            channel.sendall(chunk)
-        channel.shutdown_write()
-        self._end(channel, command)
+        self._check(command, self._transfer(command, source, io.BytesIO()))
 
-    def _channel(self, command: Sequence[str]) -> Any:
-        channel = self._connection.transport.open_session()
-        channel.settimeout(_MOST)
-        channel.exec_command(shlex.join((*self._root, *command)))
-        return channel
+    def _transfer(self, command: Sequence[str], source: IO[bytes], target: IO[bytes]) -> tuple[str, int]:
+        """Runs a command between two files; returns what it complains of, and its exit code.
+
+        Not by Fabric's `run`, which feeds a command one character at a time, and knows text only.
+        """
+        # The home of root is closed to others, who could not even complain of it.
+        line = f"cd / && {shlex.join((*self._root, *command))}"
+        try:
+            channel = self._connection.transport.open_session()
+            channel.settimeout(_MOST)
+            channel.exec_command(line)
+            with suppress(OSError):  # it has ended without reading all: its exit code says more
+                while chunk := source.read(_CHUNK):
+                    channel.sendall(chunk)
+                channel.shutdown_write()
+            while chunk := channel.recv(_CHUNK):
+                target.write(chunk)
+            errors = b"".join(iter(lambda: channel.recv_stderr(_CHUNK), b""))
+            return errors.decode(errors="replace"), channel.recv_exit_status()
+        except TimeoutError as error:
+            raise ProvisionError(f"{command[0]} did not end within {_MOST} s.") from error
+        except (paramiko.SSHException, OSError, EOFError) as error:
+            raise ProvisionError(f"the connection was lost during {command[0]}: {error}") from error
 
     @staticmethod
-    def _end(channel: Any, command: Sequence[str]) -> None:
-        errors = b"".join(iter(lambda: channel.recv_stderr(_CHUNK), b"")).decode(errors="replace")
-        if code := channel.recv_exit_status():
+    def _check(command: Sequence[str], ended: tuple[str, int]) -> None:
+        errors, code = ended
+        if code:
             raise ProvisionError(f"{' '.join(command[:3])} failed: {errors.strip() or f'exit code {code}'}")
 
     # What it has to have

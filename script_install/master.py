@@ -15,7 +15,7 @@ from .release import Release
 
 WEB, SCHEDULER = "datarun-web.service", "datarun-scheduler.service"
 UNITS = (WEB, SCHEDULER)
-SERVERS = ("postgresql.service", "rabbitmq-server.service", "nginx.service")
+_RABBITMQ, _NGINX = "rabbitmq-server.service", "nginx.service"
 _PACKAGES = ("postgresql", "rabbitmq-server", "nginx-light", "openssl", "curl")
 _BROKER_USER = "datarun"
 _HTTPS, _AMQPS, _HTTP = 443, 5671, 80
@@ -92,10 +92,11 @@ def roll_back(machine: Machine, settings: Settings) -> None:
 
 
 def _postgresql(machine: Machine, settings: Settings) -> None:
-    services.ensure(machine, "postgresql.service", services.digest())
-    if machine.plan and not services.is_active(machine, "postgresql.service"):
-        machine.change(f"make the database {settings.database}")
+    server = _postgresql_unit(machine)
+    if server is None:
+        machine.change(f"start PostgreSQL and make the database {settings.database}")
         return
+    services.ensure(machine, server, services.digest())
     roles = _sql(machine, "SELECT rolname FROM pg_roles").split()
     if settings.database_user not in roles and machine.change(
         f"PostgreSQL: add the role {settings.database_user}"
@@ -123,6 +124,24 @@ def _postgresql(machine: Machine, settings: Settings) -> None:
         machine.run("createdb", *owner, "--", settings.database, user="postgres")
 
 
+def units(machine: Machine) -> list[str]:
+    """All services of the master, those of the distribution among them."""
+    server = _postgresql_unit(machine)
+    return [*UNITS, *([server] if server else []), _RABBITMQ, _NGINX]
+
+
+def _postgresql_unit(machine: Machine) -> str | None:
+    """The cluster that listens on the usual port; None where none is installed yet (with `plan`)."""
+    for line in machine.run("pg_lsclusters", "-h", check=not machine.plan).text.splitlines():
+        version, cluster, port, *_ = line.split()
+        if port == "5432":
+            # Not postgresql.service, which is up whatever becomes of the cluster.
+            return f"postgresql@{version}-{cluster}.service"
+    if machine.plan:
+        return None
+    raise ProvisionError("it has no PostgreSQL cluster on port 5432: pg_lsclusters lists those that it has.")
+
+
 def _sql(machine: Machine, query: str) -> str:
     return machine.run("psql", "-Atqc", query, user="postgres", check=not machine.plan).text
 
@@ -135,7 +154,7 @@ def _rabbitmq(machine: Machine, settings: Settings) -> str:
     machine.folder("/etc/rabbitmq/conf.d")
     machine.file("/etc/rabbitmq/conf.d/10-datarun.conf", config)
     services.unit(machine, "rabbitmq-server.service.d/datarun.conf", limits)
-    services.ensure(machine, "rabbitmq-server.service", services.digest(config, limits))
+    services.ensure(machine, _RABBITMQ, services.digest(config, limits))
     password = broker.password_in(common.secret(machine, "BROKER_URL"))
     server = Broker(machine, settings.vhost)
     server.ensure({_BROKER_USER: BrokerUser(password, broker.EVERYTHING)})
@@ -182,7 +201,7 @@ def _nginx(machine: Machine, settings: Settings) -> None:
     inputs = services.digest(site, certificate)
     if not machine.plan:
         machine.run("nginx", "-t", "-q")
-    services.ensure(machine, "nginx.service", inputs, verb="reload")
+    services.ensure(machine, _NGINX, inputs, verb="reload")
 
 
 def _check(machine: Machine, settings: Settings) -> None:

@@ -13,6 +13,7 @@ from .machine import Machine
 
 FOLDER = "/etc/systemd/system"
 _APPLIED = "/etc/datarun/applied"
+_ENABLED = ("enabled", "enabled-runtime", "static")
 
 
 def unit(machine: Machine, name: str, text: str) -> None:
@@ -39,10 +40,9 @@ def needs_start(machine: Machine, name: str, inputs: str) -> bool:
 
 def ensure(machine: Machine, name: str, inputs: str, verb: str = "restart") -> bool:
     """Enabled, and running with `inputs`; `verb` is what brings changed ones to it. Returns whether it changed."""
-    if machine.run("systemctl", "is-enabled", name, check=False).text.strip() not in (
-        "enabled",
-        "static",
-    ) and machine.change(f"enable {name}"):
+    if machine.run(
+        "systemctl", "is-enabled", name, check=False
+    ).text.strip() not in _ENABLED and machine.change(f"enable {name}"):
         machine.run("systemctl", "enable", name)
     if not needs_start(machine, name, inputs):
         return False

@@ -2,7 +2,7 @@
 
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from functools import partial, wraps
 from pathlib import Path
 from typing import Any
@@ -41,7 +41,7 @@ def _say(text: str) -> None:
 def _task(work: Callable[..., list[Report] | None]) -> Any:
     """A task of Fabric: its refusal is one sentence, and its exit code says whether all went well."""
 
-    @task(auto_shortflags=False)
+    @task(auto_shortflags=False)  # type: ignore[untyped-decorator]
     @wraps(work)
     def made(c: Any, *arguments: Any, **options: Any) -> None:
         try:
@@ -80,17 +80,17 @@ class _Site:
                 return spec
         raise ProvisionError(f"{self._file} has no line for {address}: add one.")
 
-    def everything(self, host: str = "") -> list[tuple[Machine, tuple[str, ...]]]:
-        """Master and runners, or one of them, with the services of each."""
-        of_master = masters.UNITS + masters.SERVERS
-        found = [
-            (self.settings.master, of_master),
-            *((spec.address, (runners_.UNIT,)) for spec in self.specs()),
-        ]
-        chosen = [(self.machine(address), units) for address, units in found if host in ("", address)]
+    def everything(self, host: str = "") -> list[Machine]:
+        """Master and runners, or one of them."""
+        found = [self.settings.master, *(spec.address for spec in self.specs())]
+        chosen = [self.machine(address) for address in found if host in ("", address)]
         if not chosen:
             raise ProvisionError(f"{host} is neither the master nor in {self._file}.")
         return chosen
+
+    def units(self, machine: Machine) -> list[str]:
+        """The services that a machine is for."""
+        return masters.units(machine) if machine.address == self.settings.master else [runners_.UNIT]
 
 
 @_task
@@ -163,21 +163,20 @@ def restart(c: Any, host: str = "", file: str = "", env: str = "") -> list[Repor
     """Restart datarun's services, everywhere or on one host; runners drain, a few at a time."""
     site = _Site(c, env, file)
     machines = site.everything(host)
-    ours = {
-        machine.address: [unit for unit in units if unit.startswith("datarun-")]
-        for machine, units in machines
-    }
-    work = lambda machine: services.restart(machine, ours[machine.address])  # noqa: E731
-    return fleet.each([machine for machine, _ in machines], work, width=_few(machines))
+
+    def again(machine: Machine) -> None:
+        services.restart(machine, [unit for unit in site.units(machine) if unit.startswith("datarun-")])
+
+    return fleet.each(machines, again, width=_few(machines))
 
 
 @_task
 def logs(c: Any, host: str = "", lines: int = 50, file: str = "", env: str = "") -> None:
     """Show the last lines of the services' logs, of all hosts or one."""
     site = _Site(c, env, file)
-    for machine, units in site.everything(host):
+    for machine in site.everything(host):
         with machine.connected():
-            said = services.logs(machine, units, lines)
+            said = services.logs(machine, site.units(machine), lines)
         _say(f"==> {machine.address}\n{said}")
 
 
@@ -187,18 +186,20 @@ def status(c: Any, file: str = "", env: str = "") -> None:
     site = _Site(c, env, file)
     states: dict[str, list[str]] = {}
 
-    def look(machine: Machine, units: Iterable[str]) -> None:
-        states[machine.address] = [unit for unit in units if not services.is_active(machine, unit)]
+    def look(machine: Machine) -> None:
+        states[machine.address] = [
+            unit for unit in site.units(machine) if not services.is_active(machine, unit)
+        ]
 
-    everything = site.everything()
-    units = {machine.address: of_one for machine, of_one in everything}
-    reports = fleet.each([machine for machine, _ in everything], lambda m: look(m, units[m.address]))
+    reports = fleet.each(site.everything(), look)
     with site.master().connected() as machine:
         known = masters.status(machine)
         depths = Broker(machine, site.settings.vhost).depths()
         ends = tls.days_left(machine)
     seen = {entry["name"]: entry for entry in known["runners"]}
-    rows = [("host", "services", "state", "queues", "busy", "release", "differs in", "last seen")]
+    rows: list[tuple[str, ...]] = [
+        ("host", "services", "state", "queues", "busy", "release", "differs in", "last seen")
+    ]
     for report in reports:
         down = states.get(report.address, [])
         ok = report.problem or (f"down: {', '.join(down)}" if down else "up")

@@ -15,7 +15,7 @@ class Command(BaseCommand):
     help = "Print what runs where and what waits, as JSON."
 
     def handle(self, *args: Any, **options: Any) -> None:
-        known = list(runners.known())
+        known: list[Any] = list(runners.known())
         differing = runners.differing(known)
         unfinished = Job.objects.filter(state__in=states.UNFINISHED).values("queue", "state")
         said = {
