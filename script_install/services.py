@@ -46,9 +46,9 @@ def ensure(machine: Machine, name: str, inputs: str, verb: str = "restart") -> b
         machine.run("systemctl", "enable", name)
     if not needs_start(machine, name, inputs):
         return False
-    running = is_active(machine, name)
-    if machine.change(f"{verb if running else 'start'} {name}"):
-        machine.run("systemctl", verb if running else "start", name, what=f"systemctl {verb} {name}")
+    how = verb if is_active(machine, name) else "start"
+    if machine.change(f"{how} {name}"):
+        machine.run("systemctl", how, name, what=f"systemctl {how} {name}")
         if not is_active(machine, name):
             raise ProvisionError(f"{name} does not run: fab logs --host {machine.address} says why.")
         machine.folder(_APPLIED, mode="700")
@@ -72,7 +72,7 @@ def remove(machine: Machine, name: str) -> None:
         machine.run("systemctl", "daemon-reload")
 
 
-def logs(machine: Machine, names: Iterable[str], lines: int) -> str:
-    """The last lines of the services' logs."""
-    units = [word for name in names for word in ("-u", name)]
-    return machine.run("journalctl", "--no-pager", "-n", str(lines), *units).text
+def logs(machine: Machine, name: str, lines: int) -> str:
+    """The last lines of a service's log."""
+    said = machine.run("journalctl", "--no-pager", "-n", str(lines), "-u", name, check=False)
+    return said.text or said.errors

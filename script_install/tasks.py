@@ -176,8 +176,8 @@ def logs(c: Any, host: str = "", lines: int = 50, file: str = "", env: str = "")
     site = _Site(c, env, file)
     for machine in site.everything(host):
         with machine.connected():
-            said = services.logs(machine, site.units(machine), lines)
-        _say(f"==> {machine.address}\n{said}")
+            for unit in site.units(machine):
+                _say(f"==> {machine.address}: {unit}\n{services.logs(machine, unit, lines)}")
 
 
 @_task

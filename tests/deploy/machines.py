@@ -190,9 +190,10 @@ def _equip(tree: Path) -> None:
     (wheel,) = wheel_folder.glob("*.whl")
     with zipfile.ZipFile(wheel) as archive:
         for command in ("systemctl", "journalctl"):
-            path = tree / "usr/bin" / command
-            path.write_bytes(archive.read(f"systemctl2/{command}3.py"))
+            path = tree / f"usr/bin/{command}3.py"  # under this name one calls the other
+            path.write_bytes(archive.read(f"systemctl2/{path.name}"))
             path.chmod(0o755)
+            (tree / "usr/bin" / command).symlink_to(path.name)
     policy = tree / "usr/sbin/policy-rc.d"
     policy.write_text("#!/bin/sh\nexit 101\n")  # packages start nothing by themselves
     policy.chmod(0o755)
