@@ -14,15 +14,16 @@ from . import report
 from .platform import Datarun
 from .report import Rate, Wanted
 
-BARE, PROCESS_A_TASK = "bare loop of warm forks", "Celery, a process a task"
+BARE, POOL = "bare loop of warm forks", "ProcessPoolExecutor"
+CELERY, PROCESS_A_TASK = "Celery", "Celery, a process a task"
 #: Systems by name, and the tasks of a round: in a quick run (0: left out), and in a full one.
 SYSTEMS = {
     "datarun": (30, 1000),
     BARE: (30, 1000),
-    "ProcessPoolExecutor": (30, 1000),
+    POOL: (30, 1000),
     "ray": (0, 1000),
     "dask.distributed": (0, 1000),
-    "Celery": (30, 1000),
+    CELERY: (30, 1000),
     PROCESS_A_TASK: (10, 40),
     "a new Python a task": (4, 20),
 }
@@ -78,19 +79,48 @@ class Run:
         self.rates = [Rate(name, median, tasks[name]) for name, median in medians.items()]
         own = medians["datarun"]
         self._want("throughput, of the bare loop's", f"{own / medians[BARE]:.2f}", "0.9")
+        self._want("throughput, of ProcessPoolExecutor's", f"{own / medians[POOL]:.2f}", "0.6")
+        self._want(f"throughput, of {CELERY}", f"{own / medians[CELERY]:.2f} times", "1 times")
         self._want(
             f"throughput, of {PROCESS_A_TASK}", f"{own / medians[PROCESS_A_TASK]:.1f} times", "25 times"
         )
 
+    def long(self) -> None:
+        """Folds that take seconds: what the platform adds is to vanish beside them."""
+        data, folds = self.platform.new_data(), 2 if self.quick else 8
+        self.platform.latency(data)
+        ratios = [
+            self._peer("ProcessPoolExecutor, long folds", folds) / self.platform.long_throughput(data, folds)
+            for _ in range(1 if self.quick else 3)
+        ]
+        self._want(
+            "throughput of long folds, of ProcessPoolExecutor's", f"{statistics.median(ratios):.3f}", "0.97"
+        )
+
+    def large(self) -> None:
+        """A data set of 1 GB."""
+        alone = float(self._run("-m", "benchmarks.large"))
+        data, folds = self.platform.new_large_data(), 4 if self.quick else 20
+        peak = self.platform.large_peak(data, folds)
+        what = f"peak memory of {folds} folds on 1 GB of data, of one in a process of its own"
+        self._want(what, f"{peak / alone:.2f} times ({peak:.0f} of {alone:.0f} MB)", "1.6 times")
+
     def _peer(self, name: str, tasks: int) -> float:
-        command = [report.PEERS_PYTHON, "-m", "benchmarks.peers", name, str(tasks)]
+        return float(self._run("-m", "benchmarks.peers", name, str(tasks)))
+
+    def _run(self, *command: str) -> str:
+        """What this prints in the environment of the peers."""
         home = {"HOME": str(self.folder), "OMP_NUM_THREADS": "1"}  # ray keeps files in HOME
         done = subprocess.run(
-            command, env=os.environ | home, capture_output=True, text=True, timeout=_PATIENCE
+            [report.PEERS_PYTHON, *command],
+            env=os.environ | home,
+            capture_output=True,
+            text=True,
+            timeout=_PATIENCE,
         )
         if done.returncode:
-            raise RuntimeError(f"{name} failed:\n{done.stderr}")
-        return float(done.stdout)
+            raise RuntimeError(f"{' '.join(command)} failed:\n{done.stderr}")
+        return done.stdout
 
     def _want(self, what: str, seen: str, wanted: str) -> None:
         sys.stderr.write(f"{what}: {seen}\n")
@@ -102,6 +132,8 @@ PARTS: dict[str, Callable[[Run], None]] = {
     "idle": Run.idle,
     "latency": Run.latency,
     "throughput": Run.throughput,
+    "long": Run.long,
+    "large": Run.large,
 }
 
 

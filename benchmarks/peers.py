@@ -11,7 +11,7 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 from typing import Any
 
 from . import forks
-from .workloads import SLOTS, fold
+from .workloads import SLOTS, fold, long_fold
 
 
 def by_forks(tasks: int) -> float:
@@ -24,6 +24,12 @@ def by_pool(tasks: int) -> float:
     with ProcessPoolExecutor(SLOTS) as pool:
         list(pool.map(fold, range(SLOTS)))
         return _timed(lambda numbers: list(pool.map(fold, numbers)), tasks)
+
+
+def long_by_pool(tasks: int) -> float:
+    with ProcessPoolExecutor(SLOTS) as pool:
+        list(pool.map(fold, range(SLOTS)))
+        return _timed(lambda numbers: list(pool.map(long_fold, numbers)), tasks)
 
 
 def by_new_pythons(tasks: int) -> float:
@@ -73,6 +79,7 @@ def by_ray(tasks: int) -> float:
 PEERS: dict[str, Callable[[int], float]] = {
     "bare loop of warm forks": by_forks,
     "ProcessPoolExecutor": by_pool,
+    "ProcessPoolExecutor, long folds": long_by_pool,
     "Celery": by_celery,
     "Celery, a process a task": by_celery_process_a_task,
     "dask.distributed": by_dask,

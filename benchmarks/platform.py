@@ -2,30 +2,39 @@
 
 import secrets
 import signal
+import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import psycopg2
 import requests
+from numpy.typing import NDArray
 
 from test_files import post_api
 from tests.acceptance.platform import PASSWORD, USER, Platform, wait_until
 
-from .workloads import CSV, HELD_OUT, SLOTS, SUBMISSION, TARGET, cut
+from . import large
+from .large.folds import cut as cut_large
+from .workloads import CSV, HELD_OUT, LONG_SUBMISSION, SLOTS, SUBMISSION, TARGET, cut
 
 _PATIENCE = 300.0  # seconds
 _LOOK = 0.005  # seconds between two looks over HTTP
+_SAMPLE = 0.1  # seconds between two looks at the memory of a runner
 _RUNNER = "runner"
+#: The rows of a fold, by its number.
+Cut = Callable[[int], tuple[NDArray[np.int64], NDArray[np.int64]]]
 _BETWEEN = """
     SELECT extract(epoch FROM max(finished_at) - min(queued_at)), count(*) FILTER (WHERE state = 'succeeded')
     FROM runapp_job JOIN runapp_submissionfold ON job_id = id WHERE runapp_submissionfold.databoard_sf_id = ANY (%s)
 """
+_LARGE = Path(large.__file__).parent
 _PREPARING = "SELECT count(*) FROM runapp_job WHERE kind = 'prepare' AND state <> 'succeeded'"
 
 
@@ -95,6 +104,17 @@ class Datarun(Platform):
         wait_until(lambda: self._row(_PREPARING) == (0,), _PATIENCE, "a prepared data set")
         return data
 
+    def new_large_data(self) -> int:
+        """The same for the data set of 1 GB."""
+        self._data += 1
+        account, files = (self.url, USER, PASSWORD), (CSV, [_LARGE / "data.py"])
+        answer = post_api.post_data(*account, f"large {self._data}", TARGET, "classifier", *files)
+        answer.raise_for_status()
+        data = int(answer.json()["id"])
+        post_api.custom_post_split(*account, data).raise_for_status()
+        wait_until(lambda: self._row(_PREPARING) == (0,), _PATIENCE, "a prepared data set")
+        return data
+
     def latency(self, data: int) -> float:
         """Seconds from the answer to the POST of one fold until its predictions are read."""
         (fold,) = self.post(data, 1)
@@ -107,22 +127,39 @@ class Datarun(Platform):
             time.sleep(_LOOK)
         raise TimeoutError(f"fold {fold} did not end within {_PATIENCE:g} s")
 
-    def throughput(self, data: int, folds: int) -> float:
+    def throughput(self, data: int, folds: int, submission: Path = SUBMISSION, cut: Cut = cut) -> float:
         """Seconds from the first order in the queue to the last outcome committed, by PostgreSQL's clock."""
         with self._held():
-            ids = self.post(data, folds)
+            ids = self.post(data, folds, submission, cut)
         return float(wait_until(lambda: self._seconds(ids), _PATIENCE, f"the end of {folds} folds"))
 
-    def post(self, data: int, number: int) -> list[int]:
+    def long_throughput(self, data: int, folds: int) -> float:
+        """The same for folds of eight seconds."""
+        return self.throughput(data, folds, LONG_SUBMISSION)
+
+    def large_peak(self, data: int, folds: int) -> float:
+        """MB of memory that the runner's processes have at a time, at most, while they run such folds."""
+        peak, done = 0.0, threading.Event()
+        runner = psutil.Process(self.processes[_RUNNER].pid)
+        with ThreadPoolExecutor(1) as thread:
+            running = thread.submit(self.throughput, data, folds, _LARGE / "classifier.py", cut_large)
+            running.add_done_callback(lambda _: done.set())
+            while not done.wait(_SAMPLE):
+                processes = [runner, *runner.children(recursive=True)]
+                peak = max(peak, sum(map(_proportional, processes)) / 1e6)
+            running.result()
+        return peak
+
+    def post(self, data: int, number: int, submission: Path = SUBMISSION, cut: Cut = cut) -> list[int]:
         """Posts one submission on `number` folds; returns their ids."""
         first, self._folds = self._folds + 1, self._folds + number
-        self._post(first, first, raw_data=data, files=post_api._encode_files([SUBMISSION]))
+        self._post(first, first, cut, raw_data=data, files=post_api._encode_files([submission]))
         with ThreadPoolExecutor(4) as threads:
             rest = range(first + 1, first + number)
-            list(threads.map(lambda fold: self._post(first, fold), rest))
+            list(threads.map(lambda fold: self._post(first, fold, cut), rest))
         return list(range(first, first + number))
 
-    def _post(self, submission: int, fold: int, **new: Any) -> None:
+    def _post(self, submission: int, fold: int, cut: Cut, **new: Any) -> None:
         train_is, test_is = cut(fold)
         body = {
             "databoard_s_id": submission,
@@ -152,6 +189,13 @@ class Datarun(Platform):
         self.cursor.execute(statement, values or None)
         row: tuple[Any, ...] = self.cursor.fetchone()
         return row
+
+
+def _proportional(process: psutil.Process) -> float:
+    """Bytes of memory; what several processes share is counted once. None of a process that has just ended."""
+    with suppress(psutil.Error):
+        return float(process.memory_full_info().pss)
+    return 0.0
 
 
 def _cpu(processes: Sequence[psutil.Process]) -> float:

@@ -1,0 +1,1 @@
+"""The same as `benchmarks.forest`, for some eight seconds."""
