@@ -7,6 +7,7 @@ header       {"version", "type", "fields", "arrays": [[name, length], ...]}, JSO
 
 import dataclasses
 import json
+import re
 import types
 from collections.abc import Mapping
 from functools import lru_cache
@@ -18,6 +19,8 @@ from .messages import CONTRACT_VERSION, MESSAGE_TYPES, Message
 CONTENT_TYPE = "application/vnd.datarun"
 
 _PREFIX = 4
+_GLANCE = 64  # bytes of the header within which the type stands
+_TYPE = re.compile(rb'"type": "(\w+)"')
 _MAX_HEADER = 64 * 1024 * 1024
 
 
@@ -36,7 +39,7 @@ class VersionError(DecodeError):
 
 def encode(message: Message) -> bytes:
     """`message` as bytes."""
-    fields = dataclasses.asdict(message)
+    fields = _fields(message)
     arrays = {name: npy.dumps(array) for name, array in fields.pop("arrays", {}).items()}
     header = json.dumps(
         {
@@ -44,9 +47,21 @@ def encode(message: Message) -> bytes:
             "type": type(message).__name__,
             "fields": fields,
             "arrays": [[name, len(content)] for name, content in arrays.items()],
-        }
+        },
+        default=_fields,
     ).encode()
     return b"".join([len(header).to_bytes(_PREFIX, "big"), header, *arrays.values()])
+
+
+def _fields(value: Any) -> dict[str, Any]:
+    """A dataclass's fields, themselves: `dataclasses.asdict` would copy all of them, deeply."""
+    return {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+
+
+def type_of(content: bytes) -> str:
+    """Which type of message it begins like, at a glance: `decode` says whether it is one."""
+    match = _TYPE.search(content, _PREFIX, _PREFIX + _GLANCE)
+    return match[1].decode() if match else ""
 
 
 def decode(content: bytes) -> Message:
@@ -115,7 +130,7 @@ def _hints(cls: type[Any]) -> dict[str, Any]:
 
 def _convert(hint: Any, value: Any) -> Any:
     """`value` as the type `hint` wants it: JSON knows neither tuples nor nested dataclasses."""
-    if hint is Any:
+    if hint is Any or type(value) is hint:
         return value
     origin, args = get_origin(hint), get_args(hint)
     if origin in (Union, types.UnionType):
@@ -128,6 +143,4 @@ def _convert(hint: Any, value: Any) -> Any:
         return {key: _convert(args[1], item) for key, item in value.items()}
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if isinstance(hint, type) and type(value) is hint:
-        return value
     raise TypeError(f"{value!r:.80} is no {getattr(hint, '__name__', hint)}")

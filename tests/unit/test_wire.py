@@ -259,3 +259,12 @@ def test_no_array_is_ever_unpickled() -> None:
         wire.decode(outcome_with([["train", len(content)]], content))
     with pytest.raises(ValueError, match="pickle"):
         npy.dumps(np.array([{}], dtype=object))
+
+
+@pytest.mark.parametrize("message", [Claim("job", 1, "r1"), Outcome("job", 1, "r1", log='"type": "Claim"')])
+def test_the_type_is_known_at_a_glance(message: Claim | Outcome) -> None:
+    assert wire.type_of(wire.encode(message)) == type(message).__name__
+
+
+def test_what_is_no_message_has_no_type() -> None:
+    assert wire.type_of(b"") == wire.type_of(b'\0\0\0\7{"a": 1') == ""

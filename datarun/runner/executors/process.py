@@ -187,11 +187,11 @@ class ProcessExecutor:
         return child
 
     def _fork_ahead(self, zygote: Zygote) -> None:
-        """For the next fold on this data set, while one runs."""
+        """For the next folds on this data set, when one has ended."""
         try:
-            if len(zygote.spares) < min(self._spares, zygote.jobs):
+            while len(zygote.spares) < self._spares:
                 zygote.spares.append(self._fork_for_fold(zygote))
-        except (OSError, ZygoteError) as error:  # the fold that runs will say so, if it minds
+        except (OSError, ZygoteError) as error:  # a fold that needs one will say so
             logger.warning("no child could be forked ahead: %s", error)
 
     def _in_child(
@@ -201,8 +201,6 @@ class ProcessExecutor:
         folder = child.folder
         run = sandbox.Run(child, task, limits, job.watcher)
         after.callback(run.bury)
-        if task.kind == JobKind.FOLD:
-            self._fork_ahead(zygote)
         ending = run.supervise()
         if ending.interrupt is not None:
             raise job.interrupted(ending.interrupt)
@@ -359,6 +357,7 @@ class ProcessExecutor:
         if order.metrics:
             wanted |= scoring.modules(order.metrics, order.data.kit)
         zygote.import_modules(wanted)
+        after.callback(self._fork_ahead, zygote)
         child = zygote.spare() or self._fork_for_fold(zygote)
         after.callback(child.dismiss)
         self._put_files(child.folder.submission, order.submission, copy=True)
