@@ -18,14 +18,14 @@ BARE, POOL = "bare loop of warm forks", "ProcessPoolExecutor"
 CELERY, PROCESS_A_TASK = "Celery", "Celery, a process a task"
 #: Systems by name, and the tasks of a round: in a quick run (0: left out), and in a full one.
 SYSTEMS = {
-    "datarun": (30, 1000),
-    BARE: (30, 1000),
-    POOL: (30, 1000),
-    "ray": (0, 1000),
-    "dask.distributed": (0, 1000),
-    CELERY: (30, 1000),
-    PROCESS_A_TASK: (10, 40),
-    "a new Python a task": (4, 20),
+    "datarun": (30, 400),
+    BARE: (30, 400),
+    POOL: (30, 400),
+    "ray": (0, 400),
+    "dask.distributed": (0, 400),
+    CELERY: (30, 400),
+    PROCESS_A_TASK: (10, 20),
+    "a new Python a task": (4, 10),
 }
 _PATIENCE = 600.0  # seconds for a round of one system
 
@@ -42,7 +42,7 @@ class Run:
 
     @property
     def rounds(self) -> int:
-        return 1 if self.quick else 5
+        return 1 if self.quick else 3
 
     def idle(self) -> None:
         """The runner from its start on: to be measured before it runs anything."""
@@ -91,7 +91,7 @@ class Run:
         self.platform.latency(data)
         ratios = [
             self._peer("ProcessPoolExecutor, long folds", folds) / self.platform.long_throughput(data, folds)
-            for _ in range(1 if self.quick else 3)
+            for _ in range(1 if self.quick else 2)
         ]
         self._want(
             "throughput of long folds, of ProcessPoolExecutor's", f"{statistics.median(ratios):.3f}", "0.97"

@@ -145,8 +145,7 @@ class Datarun(Platform):
             running = thread.submit(self.throughput, data, folds, _LARGE / "classifier.py", cut_large)
             running.add_done_callback(lambda _: done.set())
             while not done.wait(_SAMPLE):
-                processes = [runner, *runner.children(recursive=True)]
-                peak = max(peak, sum(map(_proportional, processes)) / 1e6)
+                peak = max(peak, _memory(runner) / 1e6)
             running.result()
         return peak
 
@@ -191,11 +190,17 @@ class Datarun(Platform):
         return row
 
 
-def _proportional(process: psutil.Process) -> float:
-    """Bytes of memory; what several processes share is counted once. None of a process that has just ended."""
-    with suppress(psutil.Error):
-        return float(process.memory_full_info().pss)
-    return 0.0
+def _memory(runner: psutil.Process) -> float:
+    """Bytes that a runner's processes have in memory: all of its own and of the processes that hold the data, and of
+    their children what is not shared. Shares (PSS) can't be summed while processes come and go."""
+    used = float(runner.memory_info().rss)
+    for zygote in runner.children():
+        with suppress(psutil.Error):
+            used += zygote.memory_info().rss
+            for child in zygote.children():
+                with suppress(psutil.Error):
+                    used += child.memory_full_info().uss
+    return used
 
 
 def _cpu(processes: Sequence[psutil.Process]) -> float:

@@ -28,6 +28,7 @@ logger = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds until a lost connection is tried again
 _WAIT = 0.5  # seconds between two looks at whether to stop
+_EMPTY = 0.2  # seconds that a queue which was empty is passed over, while others have orders
 _PATIENCE = 0.1  # seconds until the master is told how far a fold is
 _AVOID = 1.0  # seconds that an order which this runner should avoid is left to others
 _AVOID_TIMES = 10  # then nobody else takes it
@@ -75,6 +76,7 @@ class Slot:
     ) -> None:
         self._runner, self._broker_url, self._queue_names = runner, broker_url, queue_names
         self._turns = cycle(queue_names)
+        self._empty_until = dict.fromkeys(queue_names, 0.0)
         self._executor, self._taken, self._events = executor, taken, events
         self._stopping, self._grace = stopping, grace
         self._undelivered: Result | None = None
@@ -143,9 +145,14 @@ class Slot:
                 continue
             # The queues in turn, so that none waits for as long as another has orders.
             for name in islice(self._turns, len(self._queue_names)):
+                if time.monotonic() < self._empty_until[name]:
+                    continue
                 if (message := broker.get(connection.default_channel, name)) is not None:
                     return message
-            if (message := self._wait_for_one(connection)) is not None:
+                self._empty_until[name] = time.monotonic() + _EMPTY
+            message = self._wait_for_one(connection)
+            self._empty_until = dict.fromkeys(self._queue_names, 0.0)
+            if message is not None:
                 return message
         return None
 
