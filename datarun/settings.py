@@ -111,6 +111,8 @@ MAX_FILE = env.size("DR_MAX_FILE", default="2GB")
 MAX_SUBMISSION = env.size("DR_MAX_SUBMISSION", default="20MB")
 # Parts of a body larger than this wait in a file, not in memory.
 FILE_UPLOAD_MAX_MEMORY_SIZE = 1024 * 1024
+FILE_UPLOAD_TEMP_DIR = DIR_DATA / "uploads"
+SILENCED_SYSTEM_CHECKS = ["files.E001"]  # it is made when it is first used
 
 #: How many wrong passwords may be tried for a user from an address, and how many submissions posted by a user.
 FAILED_LOGINS_A_MINUTE = env.integer("DR_FAILED_LOGINS", default=10)
@@ -206,6 +208,16 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "SERVE_INCLUDE_SCHEMA": False,
+    "ENUM_NAME_OVERRIDES": {
+        "StateEnum": "datarun.contract.states.FoldState",
+        "JobStateEnum": "datarun.contract.states.JobState",
+        "JobKindEnum": "datarun.contract.states.JobKind",
+        "DatasetKindEnum": "runapp.services.catalogue.DATASET_KINDS",
+        "DatasetStateEnum": "runapp.services.catalogue.DATASET_STATES",
+        "SubmissionStateEnum": "runapp.services.catalogue.SUBMISSION_STATES",
+        "SubmissionFoldStateEnum": "runapp.services.catalogue.FOLD_STATES",
+        "PriorityEnum": "datarun.contract.queues.PRIORITIES",
+    },
     "SCHEMA_PATH_PREFIX": "/runapp|/api/v1",
 }
 

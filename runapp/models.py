@@ -221,6 +221,8 @@ class RawData(models.Model):
     # Seconds for one fold: killed at the first, told to finish at the second. Null: the platform's limit.
     time_limit = models.FloatField(null=True, blank=True, validators=[MinValueValidator(1)])
     soft_time_limit = models.FloatField(null=True, blank=True, validators=[MinValueValidator(1)])
+    # What a participant may do: submissions_per_day, bytes of a submission, folds that wait or run. None: any.
+    limits = models.JSONField(default=dict, db_default={}, blank=True)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True)
     created_at = models.DateTimeField(db_default=Now(), editable=False)
 

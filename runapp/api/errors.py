@@ -25,18 +25,23 @@ class Unavailable(APIException):
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler: services refuse with `BadInput`."""
-    if isinstance(error, BadInput):
-        error = ValidationError({error.field: [error.message]})
-    elif isinstance(error, RequestDataTooBig):
-        error = TooLarge()
-    elif isinstance(error, OperationalError | InterfaceError):
-        logger.error("%s: %s", context["request"].path, str(error).strip())
-        error = Unavailable()
-    response = exception_handler(error, context)
+    """DRF's exception handler."""
+    response = exception_handler(translated(error, context), context)
     if response is not None:
         response.data = encodable(response.data)
     return response
+
+
+def translated(error: Exception, context: dict[str, Any]) -> Exception:
+    """What services, Django and the database raise, as DRF knows it: services refuse with `BadInput`."""
+    if isinstance(error, BadInput):
+        return ValidationError({error.field: [error.message]})
+    if isinstance(error, RequestDataTooBig):
+        return TooLarge()
+    if isinstance(error, OperationalError | InterfaceError):
+        logger.error("%s: %s", context["request"].path, str(error).strip())
+        return Unavailable()
+    return error
 
 
 def encodable(value: Any) -> Any:

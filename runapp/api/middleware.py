@@ -10,7 +10,7 @@ from django.middleware.common import CommonMiddleware as DjangoCommonMiddleware
 from django.middleware.http import ConditionalGetMiddleware
 from django.utils.http import escape_leading_slashes
 
-from datarun.version import VERSION
+from datarun import __version__
 
 from .v1 import problems
 
@@ -44,7 +44,7 @@ class ApiMiddleware(ConditionalGetMiddleware):
         if status >= 400 and response.get("Content-Type") != problems.MEDIA_TYPE:
             response = problems.response(status, _SAID.get(status, ""))
         response = cast("HttpResponse", self.process_response(request, response))
-        response["Datarun-Version"] = VERSION
+        response["Datarun-Version"] = __version__
         return response
 
 

@@ -14,8 +14,8 @@ class TooLarge(APIException):
     status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
     default_code = "too_large"
 
-    def __init__(self) -> None:
-        super().__init__(f"The body is larger than {settings.MAX_BODY} bytes: send less at once.")
+    def __init__(self, limit: int | None = None) -> None:
+        super().__init__(f"The body is larger than {limit or settings.MAX_BODY} bytes: send less at once.")
 
 
 #: Deeper than any request: what renders or compares a value may recurse into it.
@@ -27,15 +27,19 @@ class BoundedJSONParser(BaseParser):
 
     media_type = "application/json"
 
+    @property
+    def limit(self) -> int:
+        return int(settings.MAX_BODY)
+
     def parse(
         self,
         stream: IO[bytes],
         media_type: str | None = None,
         parser_context: Mapping[str, Any] | None = None,
     ) -> dict[str, Any]:
-        body = stream.read(settings.MAX_BODY + 1)
-        if len(body) > settings.MAX_BODY:
-            raise TooLarge
+        body = stream.read(self.limit + 1)
+        if len(body) > self.limit:
+            raise TooLarge(self.limit)
         try:
             value = json.loads(body, object_pairs_hook=_object, parse_constant=_constant)
         except (ValueError, RecursionError) as error:

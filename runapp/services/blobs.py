@@ -4,6 +4,7 @@ Content never changes under a name, so storing twice is storing once.
 """
 
 import hashlib
+import io
 from collections.abc import Iterable, Iterator
 from typing import IO, TYPE_CHECKING
 
@@ -55,6 +56,11 @@ def put_file(file: IO[bytes], size: int, sha256: str) -> None:
 def get(sha256: str) -> bytes:
     """The bytes named `sha256`; raises `Blob.DoesNotExist`."""
     return b"".join(chunks(Blob.objects.get(pk=sha256)))
+
+
+def opened(blob: Blob) -> IO[bytes]:
+    """The bytes of `blob` as an open file, in which one can seek."""
+    return io.BytesIO(blob.content) if blob.content is not None else default_storage.open(_path(blob.sha256))
 
 
 def chunks(blob: Blob) -> Iterator[bytes]:

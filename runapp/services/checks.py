@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from datarun.contract import transfer
 from datarun.contract.elements import elements_problem, parse_elements
 
+from .contents import Content, Contents
 from .errors import BadInput
 
 _MAX_NAME = 255
@@ -37,7 +38,12 @@ def file_name(name: str) -> None:
 
 
 def files(packed: object) -> dict[str, bytes]:
-    """File name → bytes, from file name → base64(zlib(bytes))."""
+    """File name → bytes, which have been checked, from file name → base64(zlib(bytes))."""
+    return checked(unpacked(packed))
+
+
+def unpacked(packed: object) -> dict[str, bytes]:
+    """The same, of which nothing but the names has been checked."""
     if not isinstance(packed, Mapping) or not packed:
         raise BadInput("files", "Send an object of file name → base64(zlib(bytes)), with at least one file.")
     for name in packed:
@@ -50,7 +56,7 @@ def files(packed: object) -> dict[str, bytes]:
         except transfer.TransferError as error:
             raise BadInput("files", f"{name}: {error}") from error
         room -= len(contents[name])
-    return checked(contents)
+    return contents
 
 
 def checked(contents: dict[str, bytes]) -> dict[str, bytes]:
@@ -60,6 +66,13 @@ def checked(contents: dict[str, bytes]) -> dict[str, bytes]:
         if name.endswith(".py"):
             python_source(name, content)
     return contents
+
+
+def python_sources(files: Contents) -> None:
+    """Each Python module among the files is one that parses."""
+    for name, content in files.items():
+        if name.endswith(".py"):
+            python_source(name, content.head(_MAX_SOURCE + 1))
 
 
 def python_source(name: str, content: bytes) -> None:
@@ -80,15 +93,16 @@ def python_source(name: str, content: bytes) -> None:
         ) from error
 
 
-def csv_file(name: str, content: bytes, target_column: str) -> tuple[int, list[str]]:
+def csv_file(name: str, content: Content, target_column: str) -> tuple[int, list[str]]:
     """A csv whose header has the target column; returns how many rows it can have at most, and its header.
 
     Only pandas knows how many rows there are; no csv has more rows than lines below its header.
     """
-    if b"\0" in content[:_HEADER_BYTES]:
+    head = content.head(_HEADER_BYTES)
+    if b"\0" in head:
         raise BadInput("files", f"{name}: a csv is text, this is binary data.")
     try:
-        text = content[:_HEADER_BYTES].decode("utf-8-sig", errors="ignore")
+        text = head.decode("utf-8-sig", errors="ignore")
         header = next(csv.reader(io.StringIO(text, newline=""), strict=True), [])
     except csv.Error as error:
         raise BadInput("files", f"{name}: the header doesn't parse as csv: {error}") from error
@@ -102,11 +116,19 @@ def csv_file(name: str, content: bytes, target_column: str) -> tuple[int, list[s
         raise BadInput(
             "target_column", f"{name} has {header.count(target_column)} columns named {target_column!r}."
         )
-    ends = content.count(b"\n") + content.count(b"\r") - content.count(b"\r\n")
-    lines = ends + (not content.endswith((b"\n", b"\r")))
-    if lines < 2:
+    if (lines := _lines(content)) < 2:
         raise BadInput("files", f"{name}: there are no rows below the header.")
     return lines - 1, header
+
+
+def _lines(content: Content) -> int:
+    """Ended by any of the three line ends, the last one perhaps by none."""
+    ends, last = 0, b""
+    for piece in content.pieces():
+        ends += piece.count(b"\n") + piece.count(b"\r") - piece.count(b"\r\n")
+        ends -= last == b"\r" and piece.startswith(b"\n")
+        last = piece[-1:]
+    return ends + (last not in (b"\n", b"\r"))
 
 
 def workflow_elements(text: str, custom: bool) -> tuple[str, ...]:

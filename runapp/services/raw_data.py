@@ -19,7 +19,8 @@ from datarun.contract.states import TERMINAL_STATES, JobKind, JobState
 from runapp import states
 from runapp.models import Job, PreparedData, RawData, Submission, SubmissionFold
 
-from . import blobs, checks, cross_validation, ensembles, fairness, wakeup
+from . import checks, contents, cross_validation, ensembles, fairness, wakeup
+from .contents import Contents
 from .errors import BadInput
 
 NAME_TAKEN = "RawData with this name already exists."
@@ -40,16 +41,26 @@ class PostedRawData:
     soft_time_limit: float | None = None
 
 
-@transaction.atomic
 def create(owner: User | None, posted: PostedRawData) -> RawData:
     """Stores a data set: one csv, or any files of which one `.py` is the custom module."""
+    packed = checks.unpacked(posted.files)
+    return keep(owner, posted, {name: contents.of_bytes(content) for name, content in packed.items()})
+
+
+@transaction.atomic
+def keep(owner: User | None, posted: PostedRawData, files: Contents) -> RawData:
+    """The same, of these files instead of those in `posted`."""
+    if not files:
+        raise BadInput("files", "Send at least one file.")
+    for file in files:
+        checks.file_name(file)
+    checks.python_sources(files)
     if RawData.objects.filter(name=posted.name).exists():
         raise BadInput("name", NAME_TAKEN)
-    contents = checks.files(posted.files)
-    modules = [file for file in contents if file.endswith(".py")]
+    modules = [file for file in files if file.endswith(".py")]
     if len(modules) > 1:
         raise BadInput("files", f"{', '.join(modules)}: only one of the files can be the custom module.")
-    if not modules and len(contents) > 1:
+    if not modules and len(files) > 1:
         raise BadInput("files", "Several files need a Python module (.py) that reads them: add one.")
     elements = checks.workflow_elements(posted.workflow_elements, custom=bool(modules))
     if posted.time_limit and posted.soft_time_limit and posted.soft_time_limit >= posted.time_limit:
@@ -58,7 +69,7 @@ def create(owner: User | None, posted: PostedRawData) -> RawData:
         )
     max_rows, columns = None, None
     if not modules:
-        ((file, content),) = contents.items()
+        ((file, content),) = files.items()
         max_rows, columns = checks.csv_file(file, content, posted.target_column)
     metrics = cross_validation.parse_metrics(posted.metrics, _task(elements, custom=bool(modules)))
     cv = cross_validation.parse_cv(posted.cv, max_rows, columns)
@@ -71,7 +82,7 @@ def create(owner: User | None, posted: PostedRawData) -> RawData:
                 name=posted.name,
                 target_column=posted.target_column,
                 workflow_elements=posted.workflow_elements,
-                files={file: blobs.put(content) for file, content in contents.items()},
+                files=contents.store(files),
                 module=modules[0] if modules else "",
                 max_rows=max_rows,
                 cv=cv,

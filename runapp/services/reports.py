@@ -63,7 +63,7 @@ def explained(kind: str, message: str) -> dict[str, str]:
 
 def _folds(row: Submission, parts: Collection[Part]) -> list[dict[str, Any]]:
     folds = row.submissionfold_set.select_related("job", "cv_fold").order_by("cv_fold__number", "pk")
-    values = _scores_of([fold.pk for fold in folds], parts)
+    values = scores_of([fold.pk for fold in folds], parts)
     shown = []
     for fold in folds:
         job = fold.job
@@ -84,9 +84,7 @@ def _folds(row: Submission, parts: Collection[Part]) -> list[dict[str, Any]]:
     return shown
 
 
-def _scores_of(
-    folds: Iterable[int], parts: Collection[Part]
-) -> dict[int, dict[str, dict[str, float | None]]]:
+def scores_of(folds: Iterable[int], parts: Collection[Part]) -> dict[int, dict[str, dict[str, float | None]]]:
     """fold → part → metric → value."""
     found: dict[int, dict[str, dict[str, float | None]]] = {}
     rows = Score.objects.filter(fold__in=list(folds), part__in=parts).order_by("pk")

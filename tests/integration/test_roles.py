@@ -16,7 +16,7 @@ from rest_framework.views import APIView
 from runapp.models import AccessToken, Submission, Upload
 from runapp.services import roles
 from runapp.services.roles import Role
-from tests.integration.helpers import organiser, post_fold, ready_data
+from tests.integration.helpers import organiser, post_fold, ready_data, succeeded
 
 pytestmark = pytest.mark.django_db
 
@@ -60,12 +60,21 @@ RULES: dict[str, dict[str, Rule]] = {
     "runapp/rawdata/split/": {"post": ORGANISERS},
     "runapp/rawdata/customsplit/": {"post": ORGANISERS},
     "runapp/rawdata/<int:pk>/cancel/": {"post": ORGANISERS},
+    "runapp/rawdata/<int:pk>/metrics/": {"post": ITS_ORGANISER},
+    "runapp/rawdata/<int:pk>/leaderboard/": {"get": ORGANISERS},
+    "runapp/rawdata/<int:pk>/close/": {"post": ITS_ORGANISER},
+    "runapp/rawdata/<int:pk>/open/": {"post": ITS_ORGANISER},
+    "runapp/kit/": {"post": ORGANISERS},
+    "runapp/submission/": {"get": ORGANISERS, "post": ORGANISERS},
+    "runapp/submission/<int:pk>/": {"get": ORGANISERS},
     "runapp/runners/": {"get": ORGANISERS},
     "runapp/submissionfold/": {"get": ORGANISERS, "post": ORGANISERS},
     "runapp/submissionfold/<int:pk>/": {"get": ORGANISERS},
     "runapp/submissionfold/<int:pk>/cancel/": {"post": ORGANISERS},
     "runapp/submissionfold/<int:pk>/rerun/": {"post": ORGANISERS},
     "runapp/submissionfold/<int:pk>/attempts/": {"get": ORGANISERS},
+    "runapp/submissionfold/<int:pk>/record/": {"get": ORGANISERS},
+    "runapp/submissionfold/<int:pk>/replay/": {"get": ORGANISERS, "post": ORGANISERS},
     "runapp/submissionfold/<int:pk>/log/": {"get": ORGANISERS},
     "runapp/submission/<int:pk>/cancel/": {"post": ORGANISERS},
     "runapp/submission/<int:pk>/rerun/": {"post": ORGANISERS},
@@ -79,6 +88,30 @@ RULES: dict[str, dict[str, Rule]] = {
     "api/v1/uploads/": {"post": SUBMITTERS},
     "api/v1/uploads/<uuid:upload>/": {"get": ITS_USER, "patch": ITS_USER, "delete": ITS_USER},
     "api/v1/users/me/": {"get": USERS},
+    "api/v1/datasets/": {"get": USERS, "post": ORGANISERS},
+    "api/v1/datasets/<str:dataset>/": {"get": USERS, "patch": ITS_ORGANISER, "delete": ITS_ORGANISER},
+    "api/v1/datasets/<str:dataset>/close/": {"post": ITS_ORGANISER},
+    "api/v1/datasets/<str:dataset>/open/": {"post": ITS_ORGANISER},
+    "api/v1/datasets/<str:dataset>/leaderboard/": {"get": USERS},
+    "api/v1/datasets/<str:dataset>/submissions/": {"get": SUBMITTERS, "post": SUBMITTERS},
+    "api/v1/submissions/": {"get": SUBMITTERS},
+    "api/v1/submissions/<int:submission>/": {"get": CONCERNED, "delete": CONCERNED},
+    "api/v1/submissions/<int:submission>/cancel/": {"post": CONCERNED},
+    "api/v1/submissions/<int:submission>/rerun/": {"post": CONCERNED},
+    "api/v1/submissions/<int:submission>/folds/": {"get": CONCERNED},
+    "api/v1/submissions/<int:submission>/files/": {"get": CONCERNED},
+    "api/v1/submissions/<int:submission>/files/<path:name>": {"get": CONCERNED},
+    "api/v1/folds/<int:fold>/": {"get": CONCERNED},
+    "api/v1/folds/<int:fold>/attempts/": {"get": CONCERNED},
+    "api/v1/folds/<int:fold>/log/": {"get": CONCERNED},
+    "api/v1/folds/<int:fold>/record/": {"get": CONCERNED},
+    "api/v1/folds/<int:fold>/replay/": {"get": CONCERNED, "post": CONCERNED},
+    "api/v1/folds/<int:fold>/cancel/": {"post": CONCERNED},
+    "api/v1/folds/<int:fold>/rerun/": {"post": CONCERNED},
+    "api/v1/folds/<int:fold>/predictions/<str:part>": {"get": CONCERNED},
+    "api/v1/runners/": {"get": OPERATORS},
+    "api/v1/jobs/": {"get": OPERATORS},
+    "api/v1/jobs/<uuid:job>/": {"get": OPERATORS},
 }
 #: Below here Django decides: staff, or to the login page.
 ADMIN_PAGES = "admin/"
@@ -126,12 +159,21 @@ def ids() -> dict[str, object]:
     """The participant's fold, submission and so on: what the converters of the routes stand for."""
     api = organiser(ORGANISER)
     raw_data = ready_data(api)
-    post_fold(api, raw_data, raw_data, raw_data)  # so that one id names them all
+    job = post_fold(api, raw_data, raw_data, raw_data)  # so that one id names them all
+    succeeded(job)
     participant = User.objects.create_user(PARTICIPANT)
     Submission.objects.update(owner=participant)
     token = AccessToken.objects.create(user=participant, name="x", sha256="x", expires_at="2100-01-01T00:00Z")
     upload = Upload.objects.create(owner=participant, size=1, sha256="0" * 64)
-    return {"upload": upload.pk, "pk": raw_data, "sha256": "0" * 64, "token": token.pk}
+    return {
+        **dict.fromkeys(("pk", "dataset", "submission", "fold"), raw_data),
+        "job": job,
+        "name": "classifier.py",
+        "part": "train",
+        "sha256": "0" * 64,
+        "token": token.pk,
+        "upload": upload.pk,
+    }
 
 
 def client(who: str) -> APIClient:

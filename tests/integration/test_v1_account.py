@@ -166,7 +166,7 @@ def test_a_missing_slash_costs_a_redirect_that_keeps_the_method() -> None:
 
 
 def test_a_crash_is_a_problem_that_tells_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("runapp.api.v1.account.VERSION", object())
+    monkeypatch.setattr("runapp.api.v1.account.__version__", object())
     answer: Any = APIClient(raise_request_exception=False).get("/api/v1/")
     assert problem(answer, 500)["detail"].startswith("datarun failed")
 

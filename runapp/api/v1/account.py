@@ -8,25 +8,27 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from datarun.version import VERSION
+from datarun import __version__
 from runapp.api.authentication import AccessTokenAuthentication, BasicAuthentication
+from runapp.api.requests import valid
 from runapp.api.serializers import Text
 from runapp.models import AccessToken
 from runapp.services import tokens
 
-from .base import View, page_of, valid
+from .base import View, page_of
 from .described import LIST, answers
+from .shapes import Shape
 
 _LONGEST = 3650  # days
 
 
-class ServiceOut(serializers.Serializer[Any]):
+class ServiceOut(Shape):
     name = serializers.CharField()
     version = serializers.CharField()
     api = serializers.IntegerField()
 
 
-class UserOut(serializers.Serializer[Any]):
+class UserOut(Shape):
     username = serializers.CharField()
     email = serializers.CharField()
     roles = serializers.ListField(
@@ -34,7 +36,7 @@ class UserOut(serializers.Serializer[Any]):
     )
 
 
-class TokenIn(serializers.Serializer[Any]):
+class TokenIn(Shape):
     name = Text(max_length=100, help_text="What it is for, such as the name of the machine.")
     expires_in_days = serializers.IntegerField(min_value=1, max_value=_LONGEST, default=365)
 
@@ -59,7 +61,7 @@ class Service(View):
     @extend_schema(responses=ServiceOut, auth=[])
     def get(self, request: Request) -> Response:
         """What this is, and its version. Open to everybody."""
-        return Response({"name": "datarun", "version": VERSION, "api": 1})
+        return Response({"name": "datarun", "version": __version__, "api": 1})
 
 
 class Me(View):

@@ -1,6 +1,9 @@
 """What all views of ``/api/v1/`` share: who asks, how errors look, lists in pages, and answers that did not change."""
 
+import hashlib
+import re
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, TypeVar, cast
 
 from django.contrib.auth.models import User
@@ -10,7 +13,7 @@ from django.utils.http import quote_etag
 from drf_spectacular.utils import inline_serializer
 from rest_framework import serializers
 from rest_framework.authentication import SessionAuthentication
-from rest_framework.exceptions import NotFound, ValidationError
+from rest_framework.exceptions import NotFound
 from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.pagination import CursorPagination
 from rest_framework.renderers import JSONRenderer
@@ -21,11 +24,16 @@ from rest_framework.views import APIView
 
 from runapp.api.authentication import AccessTokenAuthentication
 from runapp.api.permissions import HasRole
+from runapp.services.errors import BadInput
 from runapp.services.roles import Roles
 
 from . import problems
+from .bodies import JsonParser
 
 Row = TypeVar("Row", bound=Model)
+_USUAL, _MOST = 100, 1000  # rows of a page
+#: Rows → what is told of each, in the same order.
+Shown = Callable[[Any], Sequence[Any]]
 
 
 class _AlwaysJson(BaseContentNegotiation):
@@ -48,6 +56,7 @@ class View(APIView):
     authentication_classes: Sequence[Any] = (AccessTokenAuthentication, SessionAuthentication)
     permission_classes: Sequence[Any] = (HasRole,)
     content_negotiation_class = _AlwaysJson
+    parser_classes: Sequence[Any] = (JsonParser,)
     metadata_class = None  # no OPTIONS: the schema says it all
 
     def get_exception_handler(self) -> Callable[..., Any]:
@@ -70,7 +79,7 @@ class View(APIView):
 
     def unchanged(self, *versions: object) -> Response | None:
         """An answer without a body if the client has what these versions are of, otherwise None."""
-        self.etag = quote_etag(".".join(map(str, versions)))
+        self.etag = quote_etag(hashlib.sha256(repr(versions).encode()).hexdigest()[:32])
         known = get_conditional_response(cast("Any", self.request), etag=self.etag)
         return None if known is None else Response(status=known.status_code)
 
@@ -81,34 +90,53 @@ class View(APIView):
         return response
 
     def page(
-        self, rows: QuerySet[Any], shape: type[Serializer[Any]], *ordering: str, **context: Any
+        self, rows: QuerySet[Any], shape: type[Serializer[Any]], *ordering: str, shown: Shown | None = None
     ) -> Response:
-        """A page of the rows in this order, which has to be a total one."""
+        """A page of the rows in this order, which has to be a total one; `shown` is what is told of them."""
         pages = _Pages()
         pages.ordering = ordering
         found = pages.paginate_queryset(rows, self.request, self)
-        return pages.get_paginated_response(shape(found, many=True, context={"view": self, **context}).data)
+        told = found if shown is None else shown(found)
+        return pages.get_paginated_response(shape(told, many=True).data)
+
+
+def limit_of(request: Request) -> int:
+    """How many rows a page is to have."""
+    given = request.query_params.get("limit", str(_USUAL))
+    if not re.fullmatch("[0-9]{1,9}", given) or not 0 < int(given) <= _MOST:
+        raise BadInput("limit", f"It is a number from 1 to {_MOST}.")
+    return int(given)
+
+
+def text(field: str, value: str) -> str:
+    """A text that the database can look for."""
+    if "\0" in value:
+        raise BadInput(field, "It has a NUL character.")
+    return value
+
+
+def boolean(field: str, value: str) -> bool:
+    if value.lower() not in ("true", "false", "1", "0"):
+        raise BadInput(field, "It is true or false.")
+    return value.lower() in ("true", "1")
 
 
 class _Pages(CursorPagination):
-    page_size = 100
     page_size_query_param = "limit"
-    max_page_size = 1000
 
     def get_page_size(self, request: Request) -> int:
-        given = request.query_params.get("limit", str(self.page_size))
-        if not given.isascii() or not given.isdigit() or not 0 < int(given[:5]) <= self.max_page_size:
-            raise ValidationError({"limit": [f"It is a number from 1 to {self.max_page_size}."]})
-        return int(given)
+        return limit_of(request)
 
     def decode_cursor(self, request: Request) -> Any:
         try:
             return super().decode_cursor(request)
         except NotFound as error:
-            text = "It is no cursor: take it from `next` or `previous` of an answer."
-            raise ValidationError({"cursor": [text]}) from error
+            raise BadInput(
+                "cursor", "It is no cursor: take it from `next` or `previous` of an answer."
+            ) from error
 
 
+@cache
 def page_of(shape: type[Serializer[Any]]) -> Serializer[Any]:
     """How a page of these is described."""
     return inline_serializer(
@@ -119,9 +147,3 @@ def page_of(shape: type[Serializer[Any]]) -> Serializer[Any]:
             "previous": serializers.URLField(allow_null=True),
         },
     )
-
-
-def valid(serializer: Serializer[Any]) -> dict[str, Any]:
-    """What was sent, as its shape has it; raises `ValidationError`."""
-    serializer.is_valid(raise_exception=True)
-    return cast("dict[str, Any]", serializer.validated_data)

@@ -7,6 +7,7 @@ from drf_spectacular.utils import OpenApiParameter, OpenApiResponse
 from rest_framework import serializers
 
 from . import problems
+from .shapes import Shape
 
 LIST = [
     OpenApiParameter("limit", int, description="Rows a page: 1 to 1000, 100 by default."),
@@ -14,12 +15,12 @@ LIST = [
 ]
 
 
-class ErrorOut(serializers.Serializer[Any]):
+class ErrorOut(Shape):
     field = serializers.CharField(allow_blank=True)
     message = serializers.CharField()
 
 
-class ProblemOut(serializers.Serializer[Any]):
+class ProblemOut(Shape):
     """RFC 9457."""
 
     type = serializers.CharField(help_text="/problems/<kind>")

@@ -4,16 +4,14 @@ from collections.abc import Iterator, Mapping
 from http import HTTPStatus
 from typing import Any
 
-from django.core.exceptions import PermissionDenied, RequestDataTooBig, TooManyFilesSent
+from django.core.exceptions import PermissionDenied, TooManyFieldsSent, TooManyFilesSent
 from django.http import Http404, JsonResponse
 from django.http.multipartparser import MultiPartParserError
 from rest_framework import exceptions
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
 
-from runapp.api.errors import encodable
-from runapp.api.parsers import TooLarge
-from runapp.services.errors import BadInput
+from runapp.api.errors import encodable, translated
 
 MEDIA_TYPE = "application/problem+json"
 
@@ -28,6 +26,8 @@ _KINDS = {
     413: "too-large",
     415: "unsupported-media-type",
     429: "throttled",
+    500: "failed",
+    503: "unavailable",
 }
 
 
@@ -46,11 +46,8 @@ class Problem(exceptions.APIException):
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """DRF's exception handler for ``/api/v1/``."""
-    if isinstance(error, BadInput):
-        error = exceptions.ValidationError({error.field: [error.message]})
-    elif isinstance(error, RequestDataTooBig):
-        error = TooLarge()
-    elif isinstance(error, TooManyFilesSent | MultiPartParserError):
+    error = translated(error, context)
+    if isinstance(error, TooManyFieldsSent | TooManyFilesSent | MultiPartParserError):
         error = exceptions.ParseError(f"The body can't be read as multipart/form-data: {error}")
     elif isinstance(error, Http404):
         error = exceptions.NotFound()

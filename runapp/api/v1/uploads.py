@@ -5,7 +5,6 @@
 
 import re
 from collections.abc import Iterator
-from typing import Any
 from uuid import UUID
 
 from django.conf import settings
@@ -17,14 +16,16 @@ from rest_framework.parsers import FileUploadParser
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from runapp.api.requests import valid
 from runapp.models import Upload
 from runapp.services import roles, uploads
 from runapp.services.errors import BadInput
 
-from .base import View, valid
+from .base import View
 from .described import answers
 from .idempotent import KEY, idempotent
 from .problems import Problem
+from .shapes import Shape
 
 _PIECE = 1024 * 1024
 _OFFSET = OpenApiParameter(
@@ -32,7 +33,7 @@ _OFFSET = OpenApiParameter(
 )
 
 
-class UploadIn(serializers.Serializer[Any]):
+class UploadIn(Shape):
     size = serializers.IntegerField(min_value=0, max_value=2**53, help_text="Of the whole file, in bytes.")
     sha256 = serializers.RegexField(
         re.compile(r"[0-9a-fA-F]{64}\Z"),

@@ -25,14 +25,11 @@ class Command(BaseCommand):
         if not path.exists():
             raise CommandError(f"There is no {path}.")
         try:
-            kit = kits.read_folder(path) if path.is_dir() else kits.read(path.read_bytes())
-            created = kits.create(
-                user_named(options["user"]),
-                options["name"],
-                kit,
-                options["data_label"],
-                options["submissions"],
-            )
+            owner = user_named(options["user"])
+            with kits.opened_path(path) as kit:
+                created = kits.create(
+                    owner, options["name"], kit, options["data_label"], options["submissions"]
+                )
         except BadInput as error:
             raise CommandError(error.message) from error
         self.stdout.write(f"Posted data set {created.name} (id {created.pk}); it is being prepared.")
