@@ -87,6 +87,8 @@ class Slot:
         #: Whether it takes orders, or runs one: otherwise the master must not count on it.
         self.serving = True
         self._suspended_until = float("-inf")
+        # By then the master has answered the first heartbeats, should this runner not suit it.
+        self._suits_from = time.monotonic() + _INCOMPATIBLE
 
     def serve(self) -> None:
         """Takes orders until it is time to stop; connects again when the broker was away."""
@@ -200,7 +202,7 @@ class Slot:
             if not isinstance(order, messages.Order):
                 raise wire.DecodeError(f"a {type(order).__name__} is no order")
         except wire.DecodeError as error:
-            if isinstance(error, wire.VersionError) and _is_order(error):
+            if isinstance(error, wire.VersionError) and _is_order(error) and not self._was_left_behind(error):
                 self._hold(connection, message, error)
             else:
                 self._park(connection, message, error)
@@ -210,8 +212,7 @@ class Slot:
     def _hold(self, connection: Connection, message: Message, error: wire.VersionError) -> None:
         """Keeps an order of another version from the other slots for a while, then gives it back.
 
-        By then the master has told a runner that it does not suit (`suspend`), and others take the order. One of an
-        earlier version that comes to a runner which does suit was left behind, and can be parked.
+        By then the master has told a runner that does not suit it (`suspend`), and others take the order.
         """
         logger.error("%s: upgrade this runner, or the master", error)
         self.serving, until = False, time.monotonic() + _INCOMPATIBLE
@@ -219,12 +220,17 @@ class Slot:
             while time.monotonic() < until and self._takes_orders:
                 self._stopping.wait(_WAIT)
                 broker.keep_alive(connection)
-            if self._takes_orders and int(error.version) < messages.CONTRACT_VERSION:
+            if self._was_left_behind(error):
                 self._park(connection, message, error)
             else:
                 message.requeue()
         finally:
             self.serving = True
+
+    def _was_left_behind(self, error: wire.VersionError) -> bool:
+        """Whether an earlier version of the master has sent it: this runner suits the present one."""
+        suits = self._takes_orders and time.monotonic() > self._suits_from
+        return suits and int(error.version) < messages.CONTRACT_VERSION
 
     def _park(self, connection: Connection, message: Message, why: wire.DecodeError) -> None:
         """Sets aside what is no order. If it should be one, the master finds it gone, and sends another."""

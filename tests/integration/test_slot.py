@@ -401,10 +401,12 @@ def test_an_order_that_an_earlier_master_left_is_parked(
     master: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(slot, "_INCOMPATIBLE", 0.5)
-    master.send("L", of_version(CONTRACT_VERSION - 1))
-    master.send("L", order("next"))
+    old = of_version(CONTRACT_VERSION - 1)
     with serving(master, Gate(open=True)):
-        assert master.reports(queues.PARKED, 1) == [of_version(CONTRACT_VERSION - 1)]
+        for _ in ("as it starts", "later"):
+            master.send("L", old)
+            master.send("L", order("next"))
+            assert master.reports(queues.PARKED, 1) == [old]
         assert kinds(master.results(2)) == [("Claim", "next"), ("Outcome", "next")]
 
 
