@@ -1,13 +1,16 @@
 """Delivers copies of every message that master and runners send, and garbage.
 
-The broker's own tracing shows what is published; each copy goes to the same queue a moment later.
+The broker's own tracing shows what is published; each copy goes to the same queue, half of them a second later: what
+comes at once is likely to be collected together with its original.
 """
 
 import json
 import random
+import time
 import uuid
+from collections import deque
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from threading import Event, Thread
 from typing import Any
 
@@ -18,6 +21,7 @@ from datarun.contract.messages import CONTRACT_VERSION
 from tests.services import RabbitMQ
 
 _TRACE = Exchange("amq.rabbitmq.trace", type="topic", passive=True, internal=True)
+_LATE = 1.0  # seconds
 _COPY = "copy"  # the header that tells copies from what is to be copied
 
 
@@ -40,6 +44,8 @@ class Copier:
         self._connection = Connection(url)
         self._closing = Event()
         self._thread = Thread(target=self._copy_all)
+        # Copies that wait: when they are due, queue, content type and body.
+        self._late: deque[tuple[float, str, str, bytes]] = deque()
         self.copied = 0
 
     def __enter__(self) -> "Copier":
@@ -60,25 +66,33 @@ class Copier:
 
     def _copy_all(self) -> None:
         while not self._closing.is_set():
-            try:
-                self._connection.drain_events(timeout=0.2)
-            except TimeoutError:
-                continue
+            with suppress(TimeoutError):
+                self._connection.drain_events(timeout=0.1)
+            while self._late and self._late[0][0] < time.monotonic():
+                self._publish(*self._late.popleft()[1:])
 
     def _copy(self, message: Message) -> None:
         properties: dict[str, Any] = message.headers["properties"]
         if _COPY in (properties.get("headers") or {}):
             return
         body = message.body
+        content = body.encode() if isinstance(body, str) else bytes(body)
+        copy = (message.headers["routing_keys"][0], properties["content_type"], content)
+        if self.copied % 2:
+            self._publish(*copy)
+        else:
+            self._late.append((time.monotonic() + _LATE, *copy))
+        self.copied += 1
+
+    def _publish(self, queue: str, content_type: str, body: bytes) -> None:
         self._producer.publish(
-            body.encode() if isinstance(body, str) else bytes(body),
-            routing_key=message.headers["routing_keys"][0],
-            content_type=properties["content_type"],
+            body,
+            routing_key=queue,
+            content_type=content_type,
             content_encoding="binary",
             headers={_COPY: 1},
             delivery_mode=2,
         )
-        self.copied += 1
 
 
 def garbage(rabbit: RabbitMQ, names: list[str], rng: random.Random) -> int:
