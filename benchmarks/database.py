@@ -88,3 +88,58 @@ def start(number: int, runner: str = "bench") -> list[uuid.UUID]:
     ids = sorted(states.queue(list(waiting[:number])))
     Job.objects.filter(pk__in=ids).update(state="running", runner=runner)
     return ids
+
+
+#: One data set with so many whole submissions, the last of a thousand incomplete, and their scores by two metrics.
+_FILL_SCORES = """
+INSERT INTO runapp_blob (sha256, size, content) VALUES (repeat('a', 64), 8, '\\x0000000000000000')
+    ON CONFLICT DO NOTHING;
+INSERT INTO runapp_rawdata (name, target_column, workflow_elements, files, module, cv, metrics)
+    VALUES ('large', 'y', 'classifier', '{"data.csv": "a"}', '',
+        '{"splitter": "KFold", "parameters": {}, "groups": null}', '["accuracy", "roc_auc"]');
+INSERT INTO runapp_job (id, kind, queue, state, stage, attempt, losses, runner, share, waits_for_data,
+        cancel_requested, deadline, started_at, finished_at, failure, message, log,
+        train_time, validation_time, test_time, train_cpu_time, test_cpu_time, train_memory, test_memory)
+    VALUES ('00000000-0000-0000-0000-000000000000', 'prepare', 'celery', 'succeeded', '', 1, 0,
+        'bench', 'user 0', false, false, NULL, now(), now(), '', '', '', 0, 0, 0, 0, 0, 0, 0);
+INSERT INTO runapp_prepareddata (raw_data_id, job_id, held_out_test, random_state, n_train, n_test, files)
+    SELECT id, '00000000-0000-0000-0000-000000000000', 0.2, 42, 8, 2, '{"train_rows": "a", "test_rows": "a"}'
+    FROM runapp_rawdata;
+INSERT INTO runapp_cvfold (prepared_id, number, train_is_id, test_is_id)
+    SELECT id, g - 1, repeat('a', 64), repeat('a', 64) FROM runapp_prepareddata, generate_series(1, %(folds)s) g;
+INSERT INTO runapp_submission (databoard_s_id, raw_data_id, files, name, whole)
+    SELECT g, (SELECT id FROM runapp_rawdata), '{"classifier.py": "a"}', 'submission ' || g, true
+    FROM generate_series(1, %(submissions)s) g;
+CREATE TEMPORARY TABLE filled ON COMMIT DROP AS
+    SELECT s, n, s * 1000 + n AS fold, gen_random_uuid() AS id, NOT (s %% 1000 = 0 AND n = 0) AS done
+    FROM generate_series(1, %(submissions)s) s, generate_series(0, %(folds)s - 1) n;
+INSERT INTO runapp_job (id, kind, queue, state, stage, attempt, losses, runner, share, waits_for_data,
+        cancel_requested, deadline, finished_at, failure, message, log,
+        train_time, validation_time, test_time, train_cpu_time, test_cpu_time, train_memory, test_memory,
+        databoard_sf_id)
+    SELECT id, 'fold', 'L', CASE WHEN done THEN 'succeeded' ELSE 'failed' END, '', 1, 0, 'bench', 'user 0', false,
+        false, NULL, now(), CASE WHEN done THEN '' ELSE 'user_error' END, '', '', 1, 0, 1, 0, 0, 0, 0, fold
+    FROM filled;
+INSERT INTO runapp_submissionfold (databoard_sf_id, databoard_s_id, job_id, prepared_id, cv_fold_id, train_is_id,
+        test_is_id, priority, max_index, new)
+    SELECT fold, s, filled.id, cv.prepared_id, cv.id, repeat('a', 64), repeat('a', 64), 'L', 5, false
+    FROM filled JOIN runapp_cvfold AS cv ON cv.number = n;
+INSERT INTO runapp_score (fold_id, metric, part, value)
+    SELECT fold, metric, part, random() FROM filled, unnest(ARRAY['accuracy', 'roc_auc']) AS metric,
+        unnest(ARRAY['train', 'valid', 'test']) AS part WHERE done;
+INSERT INTO runapp_submissionscore (submission_id, raw_data_id, metric, part, folds, mean, std, bagged, curve)
+    SELECT databoard_s_id, (SELECT id FROM runapp_rawdata), metric, part, count(*), avg(value),
+        stddev_pop(value), avg(value), jsonb_agg(value)
+    FROM runapp_score JOIN runapp_submissionfold ON fold_id = databoard_sf_id
+    GROUP BY databoard_s_id, metric, part;
+"""
+
+
+def fill_scores(submissions: int, folds: int) -> None:
+    """Empties the tables, then makes so many whole submissions to one data set, with so many scored folds each."""
+    call_command("flush", interactive=False, verbosity=0)
+    with connection.cursor() as cursor:
+        cursor.execute("BEGIN")
+        cursor.execute(_FILL_SCORES, {"submissions": submissions, "folds": folds})
+        cursor.execute("COMMIT")
+        cursor.execute("VACUUM ANALYZE")

@@ -382,6 +382,8 @@ class SubmissionScore(models.Model):
     """The scores of a submission's folds together. `services.scores` keeps it true to them."""
 
     submission = models.ForeignKey(Submission, models.CASCADE, db_index=False)
+    # The submission's: a leaderboard is read from one index.
+    raw_data = models.ForeignKey(RawData, models.CASCADE, db_index=False)
     metric = models.CharField(max_length=100)
     part = models.CharField(max_length=5, choices=_choices(Part))
     # Over so many folds; `std` is the population's.
@@ -396,6 +398,7 @@ class SubmissionScore(models.Model):
         constraints = (
             models.UniqueConstraint(fields=["submission", "metric", "part"], name="submission_score_once"),
         )
+        indexes = (models.Index(fields=["raw_data", "metric", "part", "mean"], name="leaderboard"),)
 
     def __str__(self) -> str:
         return f"{self.metric} ({self.part}) of submission {self.submission_id}: {self.mean} ± {self.std}"

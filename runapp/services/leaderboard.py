@@ -1,4 +1,7 @@
-"""A data set's submissions, the best first: read from what has been added up already, a page at a time."""
+"""A data set's submissions, the best first: read from what has been added up already, a page at a time.
+
+The official metric, on the validation rows, ranks.
+"""
 
 import csv
 import io
@@ -8,7 +11,6 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import Avg, Count, Q
 
 from datarun.contract.states import JobState
 from runapp.models import CVFold, Ensemble, Part, RawData, Submission, SubmissionFold, SubmissionScore
@@ -18,26 +20,40 @@ from . import reports, scores, submitting
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
-# Submissions all of whose folds have a score, by the official metric on the validation rows, then the others. Ranks
-# are those among all, whoever is shown. What is no number sorts last in ascending order.
-_RANKED = """
-    WITH entry AS (
-        SELECT submission.databoard_s_id AS id, submission.owner_id AS owner, submission.created_at AS at,
-            together.mean * %(sign)s AS key,
-            coalesce(together.folds = %(folds)s AND together.mean <> 'NaN', false) AS complete
-        FROM runapp_submission AS submission LEFT JOIN runapp_submissionscore AS together
-            ON together.submission_id = submission.databoard_s_id
-               AND together.metric = %(metric)s AND together.part = 'valid'
-        WHERE submission.raw_data_id = %(raw_data)s AND submission.whole
-    ), ranked AS (
-        SELECT *, CASE WHEN complete THEN rank() OVER (PARTITION BY complete ORDER BY key) END AS rank FROM entry
-    )
-    SELECT id, rank FROM ranked
+_DONE = f"state = '{JobState.SUCCEEDED}'"
+_FOLDS = f"""
+    SELECT databoard_s_id, count(*), count(*) FILTER (WHERE {_DONE}),
+        count(*) FILTER (WHERE state IN ('{JobState.FAILED}', '{JobState.CANCELLED}')),
+        avg(train_time) FILTER (WHERE {_DONE}), avg(test_time) FILTER (WHERE {_DONE})
+    FROM unnest(%s::bigint[]) AS wanted (id)
+    CROSS JOIN LATERAL (
+        SELECT databoard_s_id, job.state, job.train_time, job.test_time
+        FROM runapp_submissionfold AS fold JOIN runapp_job AS job ON job.id = fold.job_id
+        WHERE fold.databoard_s_id = wanted.id
+        OFFSET 0  -- some at a time, by index
+    ) AS theirs
+    GROUP BY databoard_s_id
 """
-_BEST_FIRST = " ORDER BY complete DESC, key, id LIMIT %(limit)s OFFSET %(offset)s"
+# Ranked are submissions all of whose folds have a score that is a number, by the index of that name.
+_RANKED = """
+    SELECT submission_id AS id, rank() OVER (ORDER BY mean {direction}) AS rank, mean
+    FROM runapp_submissionscore
+    WHERE raw_data_id = %(raw_data)s AND metric = %(metric)s AND part = 'valid'
+          AND folds = %(folds)s AND mean <> 'NaN'
+"""
+_BEST_FIRST = "SELECT id, rank FROM ({ranked}) AS ranked ORDER BY rank, id LIMIT %(limit)s OFFSET %(offset)s"
+_OTHERS = """
+    SELECT databoard_s_id, NULL FROM runapp_submission
+    WHERE raw_data_id = %(raw_data)s AND whole
+          AND NOT EXISTS (SELECT FROM ({ranked}) AS ranked WHERE id = databoard_s_id)
+    ORDER BY databoard_s_id LIMIT %(limit)s OFFSET %(offset)s
+"""
+# Ranks are those among all, whoever is shown.
 _HISTORY = """
-    WHERE owner = (SELECT id FROM auth_user WHERE username = %(user)s)
-    ORDER BY at DESC, id DESC LIMIT %(limit)s OFFSET %(offset)s
+    SELECT databoard_s_id, rank FROM runapp_submission LEFT JOIN ({ranked}) AS ranked ON id = databoard_s_id
+    WHERE raw_data_id = %(raw_data)s AND whole
+          AND owner_id = (SELECT id FROM auth_user WHERE username = %(user)s)
+    ORDER BY created_at DESC, databoard_s_id DESC LIMIT %(limit)s OFFSET %(offset)s
 """
 
 
@@ -85,15 +101,27 @@ def _ranks(raw_data: RawData, official: str, lower_is_better: bool, wanted: Want
     given: dict[str, Any] = {
         "raw_data": raw_data.pk,
         "metric": official,
-        "sign": 1.0 if lower_is_better else -1.0,
         "folds": CVFold.objects.filter(prepared=version).count(),
         "limit": wanted.limit,
         "offset": wanted.offset,
         "user": wanted.user,
     }
-    with connection.cursor() as cursor:
-        cursor.execute(_RANKED + (_BEST_FIRST if wanted.user is None else _HISTORY), given)
-        return dict(cursor.fetchall())
+    ranked = _RANKED.format(direction="ASC" if lower_is_better else "DESC")
+
+    def ask(statement: str) -> list[tuple[int, int | None]]:
+        with connection.cursor() as cursor:
+            cursor.execute(statement.format(ranked=ranked), given)
+            return list(cursor.fetchall())
+
+    if wanted.user is not None:
+        return dict(ask(_HISTORY))
+    rows = ask(_BEST_FIRST)
+    if wanted.limit is None or len(rows) < wanted.limit:
+        ((number, _),) = ask("SELECT count(*), NULL FROM ({ranked}) AS ranked")
+        given["limit"] = None if wanted.limit is None else wanted.limit - len(rows)
+        given["offset"] = max(0, wanted.offset - (number or 0))
+        rows += ask(_OTHERS)
+    return dict(rows)
 
 
 def _rows(
@@ -143,30 +171,20 @@ def _together(
 
 def _folds(ids: Collection[int]) -> dict[int, dict[str, Any]]:
     """submission → how many folds it has, how many are done and failed, and their mean times in seconds."""
-    done = Q(job__state=JobState.SUCCEEDED)
-    rows = (
-        SubmissionFold.objects.filter(databoard_s__in=list(ids))
-        .values("databoard_s")
-        .annotate(
-            folds=Count("pk"),
-            done=Count("pk", filter=done),
-            failed=Count("pk", filter=Q(job__state__in=[JobState.FAILED, JobState.CANCELLED])),
-            train_time=Avg("job__train_time", filter=done),
-            test_time=Avg("job__test_time", filter=done),
-        )
-    )
-    return {row["databoard_s"]: {name: dict(row)[name] for name in _NO_FOLDS} for row in rows.order_by()}
+    with connection.cursor() as cursor:
+        cursor.execute(_FOLDS, [list(ids)])
+        return {id: dict(zip(_NO_FOLDS, values, strict=True)) for id, *values in cursor.fetchall()}
 
 
-def _explain(rows: list[dict[str, Any]], submissions: dict[int, Submission]) -> None:
+def _explain(rows: list[dict[str, Any]], submissions: Mapping[int, Submission]) -> None:
     """Says of rows without a rank why they have none."""
     failures: dict[int, dict[str, str]] = {}
     failed = SubmissionFold.objects.filter(
-        databoard_s__in=[row["id"] for row in rows], job__state__in=[JobState.FAILED, JobState.CANCELLED]
+        databoard_s__in=[row["id"] for row in rows if row["failed"]],
+        job__state__in=[JobState.FAILED, JobState.CANCELLED],
     ).order_by("databoard_s", "cv_fold__number")
-    for id, kind, message in failed.distinct("databoard_s").values_list(
-        "databoard_s", "job__failure", "job__message"
-    ):
+    firsts = failed.distinct("databoard_s").values_list("databoard_s", "job__failure", "job__message")
+    for id, kind, message in firsts:
         failures[id] = reports.explained(kind, message)
     for row in rows:
         if row["id"] in failures:
@@ -174,14 +192,25 @@ def _explain(rows: list[dict[str, Any]], submissions: dict[int, Submission]) -> 
             row["why"] = (
                 f"{row['failed']} of {row['folds']} folds failed: {first['kind']}: {first['message']}"
             )
-        elif not row["folds"]:
-            failure = submitting.failure_of(submissions[row["id"]])
-            waits = submitting.waits_for(submissions[row["id"]])
-            row["why"] = failure[1] if failure else waits and waits.why
-        elif row["done"] < row["folds"]:
-            row["why"] = f"{row['folds'] - row['done']} of {row['folds']} folds are still to come."
-        else:
-            row["why"] = "Its score is no number."
+        elif row["folds"]:
+            left = row["folds"] - row["done"]
+            row["why"] = (
+                f"{left} of {row['folds']} folds are still to come." if left else "Its score is no number."
+            )
+    without = [row for row in rows if not row["folds"]]
+    for made in (True, False):  # those that were cancelled, and those that wait: each for the same reason
+        alike = [row for row in without if submissions[row["id"]].folds_made is made]
+        why = _why_without(submissions[alike[0]["id"]]) if alike else None
+        for row in alike:
+            row["why"] = why
+
+
+def _why_without(submission: Submission) -> str | None:
+    """Why a submission has no folds."""
+    if failure := submitting.failure_of(submission):
+        return failure[1]
+    waits = submitting.waits_for(submission)
+    return None if waits is None else waits.why
 
 
 def as_csv(board: Mapping[str, Any]) -> str:

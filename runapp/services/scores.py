@@ -1,5 +1,6 @@
-"""Scores of folds, and what they are together for each submission: written in the transaction that records outcomes.
+"""Scores of folds, and what they are together for each whole submission.
 
+They are written in the transaction that records outcomes.
 `SubmissionScore` is true to `Score` after each function here, so that reading a leaderboard computes nothing.
 """
 
@@ -31,20 +32,22 @@ _STORE = """
 # What is so large that its square is no number any more counts as infinite.
 _TOGETHER = """
     WITH scored AS (
-        SELECT fold.databoard_s_id AS submission, score.metric, score.part,
-            coalesce(cv.number, fold.databoard_sf_id) AS number,
+        SELECT fold.databoard_s_id AS id, score.metric, score.part, cv.number,
             CASE WHEN abs(score.value) < 1e150 THEN score.value ELSE score.value * 'Infinity' END AS value
         FROM runapp_submissionfold AS fold JOIN runapp_score AS score ON score.fold_id = fold.databoard_sf_id
-        LEFT JOIN runapp_cvfold AS cv ON cv.id = fold.cv_fold_id
+        JOIN runapp_cvfold AS cv ON cv.id = fold.cv_fold_id
         WHERE fold.databoard_s_id = ANY (%s)
     ), means AS (
-        SELECT submission, metric, part, count(*) AS folds, avg(value ORDER BY number) AS mean
-        FROM scored GROUP BY submission, metric, part
+        SELECT id, metric, part, count(*) AS folds, avg(value ORDER BY number) AS mean
+        FROM scored GROUP BY id, metric, part
+    ), added AS (
+        SELECT id, metric, part, folds, mean, sqrt(avg((value - mean) * (value - mean) ORDER BY number)) AS std
+        FROM means JOIN scored USING (id, metric, part) GROUP BY id, metric, part, folds, mean
     )
-    INSERT INTO runapp_submissionscore AS together (submission_id, metric, part, folds, mean, std, curve)
-    SELECT submission, metric, part, folds, mean,
-        sqrt(avg((value - mean) * (value - mean) ORDER BY number)), '[]'
-    FROM means JOIN scored USING (submission, metric, part) GROUP BY submission, metric, part, folds, mean
+    INSERT INTO runapp_submissionscore AS together
+        (submission_id, raw_data_id, metric, part, folds, mean, std, curve)
+    SELECT id, raw_data_id, metric, part, folds, mean, std, '[]'
+    FROM added JOIN runapp_submission AS submission ON submission.databoard_s_id = id
     ON CONFLICT (submission_id, metric, part)
         DO UPDATE SET folds = excluded.folds, mean = excluded.mean, std = excluded.std
 """
