@@ -16,7 +16,7 @@ def _raw_data(**more):
 class Migration(migrations.Migration):
     """A leaderboard is read from one index."""
 
-    dependencies = [("runapp", "0006_scores")]
+    dependencies = [("runapp", "0007_limits")]
 
     operations = [
         migrations.AddField("submissionscore", "raw_data", _raw_data(null=True)),
