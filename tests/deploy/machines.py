@@ -108,19 +108,8 @@ class Machine:
 
     def run(self, *command: str) -> str:
         """What a command says there, run as root; not by way of what is tested."""
-        prefix = (
-            "nsenter",
-            "-t",
-            str(self._child()),
-            "--mount",
-            "--net",
-            "--pid",
-            "--uts",
-            "--ipc",
-            "--root",
-            "--wd=/",
-        )
-        return run(*prefix, *command)
+        spaces = ("--mount", "--net", "--pid", "--uts", "--ipc", "--wdns=/")
+        return run("nsenter", "-t", str(self._child()), *spaces, "--", *command)
 
     def known_host(self) -> str:
         """Its line for known_hosts."""
