@@ -295,6 +295,7 @@ def test_clocks_jump_by_an_hour(trial: Trial) -> None:
 
 def test_garbage_in_every_queue(trial: Trial) -> None:
     with trial.strike("garbage in every queue") as fault:
+        fault.garbage = True
         names = [*queues.ORDER_QUEUES, *queues.COLLECTED, queues.PARKED]
         names += [queues.control(runner_name(name)) for name in fault.stack.runners]
         sent = shovel.garbage(fault.stack.rabbit, names, fault.rng)

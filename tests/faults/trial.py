@@ -53,6 +53,8 @@ class Fault:
     victims: set[str] = field(default_factory=set)
     #: Whether an order may be lost before a runner has it.
     orders_may_vanish: bool = False
+    #: Whether there are messages that nobody can read.
+    garbage: bool = False
     #: Those of the folds that were cancelled, and those that were made to wait for longer than they may.
     cancelled: set[int] = field(default_factory=set)
     overdue: set[int] = field(default_factory=set)
@@ -163,10 +165,13 @@ class Trial:
             yield fault
             in_flight += self.stack.ledger.in_flight(fault.ids)
             fault.wait_for_end()
+        dropped = self.stack.ledger.dropped() - dropped
         tally = self._count(fault, mailbox)
+        if dropped["parked"] and not fault.garbage:
+            tally.problems.append(f"parked: {dropped['parked']} messages could not be recorded")
         normal = self.stack.ledger.ended_at(in_flight) - fault.struck_at
         self._say(tally.row(name, normal))
-        self._say_more(fault, tally, self.stack.ledger.dropped() - dropped)
+        self._say_more(fault, tally, dropped)
         if tally.problems:
             raise TrialFailed("\n".join([name, *tally.problems[:20]]))
         self.stack.wait_until_normal()
