@@ -23,7 +23,8 @@ def _die_after_acknowledging(trial: Trial) -> None:
 
 
 def _never_renew(trial: Trial) -> None:
-    with trial.strike("leases are never renewed", long=4) as fault:
+    # A scheduler that starts gives runners a whole lease to be heard in: the folds are longer than that.
+    with trial.strike("leases are never renewed", long=4, nap=12) as fault:
         fault.orders_may_vanish = True
         test_faults.replace_schedulers(fault, "without_renewal")
         wait_for(lambda: not fault.stack.ledger.left(fault.long), "the end of the long folds", 180)
