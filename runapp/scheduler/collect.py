@@ -28,7 +28,7 @@ _LINGER = 0.002
 #: The same while it has but claims, which nobody waits for: a short fold's outcome soon follows.
 _CLAIMS_LINGER = 0.05
 #: Seconds between the beginnings of two batches while jobs wait for slots: one for many folds costs little more.
-_PACE = 0.1
+_PACE = 0.2
 #: Seconds between two pings.
 _PING = 2.0
 #: Without a ping for so many seconds it does not hear.

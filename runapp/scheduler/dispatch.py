@@ -23,8 +23,8 @@ from runapp.services.results import Told
 logger = logging.getLogger(__name__)
 
 #: Seconds of work that wait in the broker, so that a slot has its next order without a round trip to here.
-_BUFFER = 0.5
-_MAX_BUFFER = 16  # orders a slot
+_BUFFER = 1.0
+_MAX_BUFFER = 24  # orders a slot
 _BATCH = 500
 _LONGEST_NAME = 255  # bytes of a queue's name, in AMQP: what has a longer one is no runner
 
