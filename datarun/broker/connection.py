@@ -89,11 +89,12 @@ def declare_all(connection: Connection) -> None:
         queue(name)(channel).bind_to(queues.REPORTS, routing_key=name)
 
 
-def report(connection: Connection, queue_name: str, body: bytes) -> None:
-    """Puts what a runner says on one of the queues that the master reads. As `publish`."""
+def report(connection: Connection, queue_name: str, *bodies: bytes) -> None:
+    """Puts what a runner says on one of the queues that the master reads, in this order. As `publish_all`."""
     # In a folder there is only the default exchange, and one user.
     shared = connection.transport.driver_type == "filesystem"
-    publish_all(connection, [(queue_name, body)], exchange="" if shared else queues.REPORTS)
+    messages = [(queue_name, body) for body in bodies]
+    publish_all(connection, messages, exchange="" if shared else queues.REPORTS)
 
 
 def publish(connection: Connection, queue_name: str, body: bytes, mandatory: bool = True) -> None:

@@ -79,7 +79,10 @@ class Slot:
         self._empty_until = dict.fromkeys(queue_names, 0.0)
         self._executor, self._taken, self._events = executor, taken, events
         self._stopping, self._grace = stopping, grace
-        self._undelivered: Result | None = None
+        # What is still to be said of jobs that have ended.
+        self._undelivered: list[Result] = []
+        # Whether the last order was there when it was looked for: then the next one may be, too.
+        self._is_busy = False
         self._avoided: Counter[str] = Counter()
         #: The order that runs now, and the attempt that is to be stopped.
         self.order: Order | None = None
@@ -96,7 +99,7 @@ class Slot:
             self._serve_always()
 
     def _serve_always(self) -> None:
-        while not self._stopping.is_set() or self._undelivered is not None:
+        while not self._stopping.is_set() or self._undelivered:
             try:
                 with broker.connect(self._broker_url) as connection:
                     self._serve(connection)
@@ -109,7 +112,7 @@ class Slot:
                 self._pause()
 
     def _pause(self) -> None:
-        if self._stopping.wait(_RETRY) and self._undelivered is not None:
+        if self._stopping.wait(_RETRY) and self._undelivered:
             time.sleep(_RETRY)
 
     def stop(self, job: str, attempt: int) -> None:
@@ -131,17 +134,20 @@ class Slot:
         while not self._stopping.is_set():
             message = self._take(connection)
             if message is None:
-                return
+                break
             started = time.monotonic()
             self._handle(connection, message)
             if time.monotonic() - started > broker.HEARTBEAT:
                 return
-            self._deliver(connection)
+            if not self._is_busy:
+                self._deliver(connection)
+        self._deliver(connection)
 
     def _take(self, connection: Connection) -> Message | None:
         """The next order, or None when it is time to stop."""
         while not self._stopping.is_set():
             if not self._takes_orders:
+                self._deliver(connection)
                 self._stopping.wait(_WAIT)
                 broker.keep_alive(connection)
                 continue
@@ -150,8 +156,11 @@ class Slot:
                 if time.monotonic() < self._empty_until[name]:
                     continue
                 if (message := broker.get(connection.default_channel, name)) is not None:
+                    self._is_busy = True
                     return message
                 self._empty_until[name] = time.monotonic() + _EMPTY
+            self._is_busy = False
+            self._deliver(connection)
             message = self._wait_for_one(connection)
             self._empty_until = dict.fromkeys(self._queue_names, 0.0)
             if message is not None:
@@ -177,23 +186,26 @@ class Slot:
 
     def _handle(self, connection: Connection, message: Message) -> None:
         order = self._read(connection, message)
-        if order is None or self._leave_to_others(order, message):
+        if order is None or self._leave_to_others(connection, order, message):
             return
         if not self._taken.add(order.job, order.attempt):
             message.ack()  # delivered again, because an acknowledgement was lost
             return
         self._claim(connection, order, message)
-        self._undelivered = self._run(order)
+        self._undelivered.append(self._run(order))
 
     def _claim(self, connection: Connection, order: Order, message: Message) -> None:
-        """Makes the order this runner's. If that fails nobody knows whether the claim holds: then it is given back."""
+        """Makes the order this runner's. If that fails nobody knows whether the claim holds: then it is given back.
+
+        What is due of the job before is said with it: the broker's confirm is awaited once for both.
+        """
         claim = Claim(order.job, order.attempt, self._runner)
         try:
-            broker.report(connection, queues.RESULTS, wire.encode(claim))
+            self._report(connection, *self._undelivered, claim)
             message.ack()
         except BaseException:
             self._taken.remove(order.job, order.attempt)
-            self._undelivered = HandedBack(order.job, order.attempt, self._runner)
+            self._undelivered.append(HandedBack(order.job, order.attempt, self._runner))
             raise
 
     def _read(self, connection: Connection, message: Message) -> Order | None:
@@ -202,6 +214,7 @@ class Slot:
             if not isinstance(order, messages.Order):
                 raise wire.DecodeError(f"a {type(order).__name__} is no order")
         except wire.DecodeError as error:
+            self._deliver(connection)
             if isinstance(error, wire.VersionError) and _is_order(error) and not self._was_left_behind(error):
                 self._hold(connection, message, error)
             else:
@@ -239,13 +252,14 @@ class Slot:
         broker.report(connection, queues.PARKED, body)
         message.ack()
 
-    def _leave_to_others(self, order: Order, message: Message) -> bool:
+    def _leave_to_others(self, connection: Connection, order: Order, message: Message) -> bool:
         """Whether the order went back, because this runner failed it last and others may do better."""
         if order.avoid != self._runner or self._avoided[order.job] >= _AVOID_TIMES:
             del self._avoided[order.job]
             return False
         self._avoided[order.job] += 1
         message.requeue()
+        self._deliver(connection)
         self._stopping.wait(_AVOID)
         return True
 
@@ -279,10 +293,14 @@ class Slot:
         return Interrupt.LEAVE if time.monotonic() > self._leave_at else None
 
     def _deliver(self, connection: Connection) -> None:
-        """Publishes the result that is still due. It stays due until the broker has confirmed it."""
-        if self._undelivered is not None:
-            broker.report(connection, queues.RESULTS, wire.encode(self._undelivered))
-            self._undelivered = None
+        """Publishes the results that are still due."""
+        if self._undelivered:
+            self._report(connection, *self._undelivered)
+
+    def _report(self, connection: Connection, *results: Result) -> None:
+        """Publishes results, what is due among them. That stays due until the broker has confirmed it."""
+        broker.report(connection, queues.RESULTS, *map(wire.encode, results))
+        self._undelivered.clear()
 
 
 def _is_order(error: wire.VersionError) -> bool:
