@@ -67,6 +67,8 @@ _PARTS = ("train", "test")
 #: The blobs of folds that a preparation has cut are named so.
 _FOLDS = "cv/"
 _UNDERTAKERS = 4
+#: Bytes: the next fold waits until a child that had so much memory is gone, for both may not fit.
+_HEAVY = 256 << 20
 #: Jobs that have ended and are not buried yet, at most.
 _MOST_FUNERALS = 8
 #: What a zygote has imported before it has the data.
@@ -153,8 +155,12 @@ class ProcessExecutor:
                 self._ensemble(job, job.order, limits, zygote, after)
             else:
                 self._fold(job, job.order, limits, zygote, after)
-            # Its processes are killed; that they and its folder go need not be waited for.
-            self._funerals.append(self._undertaker.submit(_close, after.pop_all()))
+            left = after.pop_all()
+        # Its processes are killed; that they and its folder go need not be waited for.
+        funeral = self._undertaker.submit(_close, left)
+        self._funerals.append(funeral)
+        if job.left > _HEAVY:
+            funeral.result()
         self.settle(_MOST_FUNERALS)
 
     def _limits(self, order: Order) -> Limits:
@@ -202,6 +208,7 @@ class ProcessExecutor:
         run = sandbox.Run(child, task, limits, job.watcher)
         after.callback(run.bury)
         ending = run.supervise()
+        job.left = max(job.left, ending.left)
         if ending.interrupt is not None:
             raise job.interrupted(ending.interrupt)
         if task.kind in (JobKind.FOLD, JobKind.PREPARE):
@@ -518,6 +525,8 @@ class _Job:
     measures: dict[str, float] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
     interrupt: sandbox.Interrupt | None = None
+    # The most bytes of memory that a child of it had when it was done.
+    left: int = 0
 
     def go_on(self) -> bool:
         """Whether to go on waiting for what the job needs."""

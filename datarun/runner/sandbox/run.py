@@ -64,6 +64,8 @@ class Ending:
     exit_code: int | None = None
     # The most bytes that the child itself had in memory at a time.
     peak: int = 0
+    # The bytes that it had in memory when it said that it was done, shared ones too.
+    left: int = 0
     # Whether the kernel killed a process of it for its control group's memory.
     memory_kill: bool = False
     # Whether it was locked down and ready to run what it was told to: what failed before is nobody's fault.
@@ -212,6 +214,7 @@ class Run:
         elif event in ("done", "failed"):
             self._ending.report = report
             if event == "done":
+                self._ending.left = _anonymous(self._leader)
                 self._kill()  # what it has started and left
 
     # --- limiting ----------------------------------------------------------------------------------
@@ -355,6 +358,14 @@ class _Reports:
             if not self._missing:
                 self._hear(self._report, b"")
         return end + 1
+
+
+def _anonymous(pid: int) -> int:
+    """Bytes that the process has in memory, without those of files."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        _, resident, of_files, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
+        return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")
+    return 0
 
 
 def _parse(line: bytes) -> Mapping[str, Any]:

@@ -302,8 +302,8 @@ def _is_deep(folder: Path) -> bool:
 def _environment(folder: Path) -> dict[str, str]:
     """Nothing of the runner's own environment: no credentials, and the same for every job.
 
-    One native thread: a child may start more, but none may be running when it is forked. Memory comes from
-    malloc in huge pages, which halves what a fork costs.
+    One native thread: a child may start more, but none may be running when it is forked. What malloc gives is in huge
+    pages, which cost a fork less; Python's own allocator stays, without which long folds take a tenth longer.
     """
     return {
         "PATH": "/usr/local/bin:/usr/bin:/bin",
@@ -314,7 +314,6 @@ def _environment(folder: Path) -> dict[str, str]:
         "PYTHONUNBUFFERED": "1",
         "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONHASHSEED": "0",
-        "PYTHONMALLOC": "malloc",
         "GLIBC_TUNABLES": "glibc.malloc.hugetlb=1",
         "MPLBACKEND": "Agg",
         "OMP_NUM_THREADS": "1",
