@@ -1,5 +1,6 @@
 """What masters and runners have alike: the service user, its settings and secrets, the firewall, the log's limits."""
 
+import re
 from collections.abc import Iterable, Mapping
 
 from . import services
@@ -50,7 +51,14 @@ def settings_and_secrets(machine: Machine, values: Mapping[str, str], secrets: M
         named[f"{name}_FILE"] = path
     text = environment(named)
     machine.file(ENVIRONMENT, text)
-    return services.digest(text, *secrets.values())
+    return services.digest(text, *(secrets[name] for name in sorted(secrets)))
+
+
+def inputs(machine: Machine) -> str:
+    """What stands for the environment as it is on the machine."""
+    text = machine.read(ENVIRONMENT) or ""
+    paths = re.findall(rf'^\w+="({SECRETS}/\w+)"$', text, re.MULTILINE)
+    return services.digest(text, *(machine.read(path) or "" for path in paths))
 
 
 def secret(machine: Machine, name: str) -> str | None:

@@ -87,8 +87,7 @@ def roll_back(machine: Machine, settings: Settings) -> None:
         last = max(name.removesuffix(".py") for name in shipped if name[:4].isdecimal())
         manage(machine, "migrate", "--noinput", "runapp", last)
     release.switch(machine, before)
-    inputs = services.digest(machine.read(common.ENVIRONMENT) or "")
-    start(machine, settings, inputs, before)
+    start(machine, settings, common.inputs(machine), before)
 
 
 def _postgresql(machine: Machine, settings: Settings) -> None:

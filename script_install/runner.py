@@ -99,7 +99,7 @@ def start(
     )
     services.unit(machine, UNIT, text)
     check(machine)
-    services.ensure(machine, UNIT, services.digest(inputs, made.id, text, authority))
+    services.ensure(machine, UNIT, services.digest(inputs, made.folder, text, authority))
     common.firewall(machine)
 
 
@@ -112,8 +112,11 @@ def check(machine: Machine) -> None:
 
 def roll_back(machine: Machine) -> None:
     """The release before this one."""
-    release.switch(machine, release.previous(machine))
-    services.restart(machine, [UNIT])
+    before = release.previous(machine)
+    release.switch(machine, before)
+    unit = machine.read(f"{services.FOLDER}/{UNIT}") or ""
+    authority = machine.read(_AUTHORITY) or ""
+    services.ensure(machine, UNIT, services.digest(common.inputs(machine), before, unit, authority))
 
 
 def remove(machine: Machine) -> None:

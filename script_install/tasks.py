@@ -123,10 +123,13 @@ def upgrade(c: Any, file: str = "", env: str = "", plan: bool = False) -> list[R
     """Bring master, then runners a few at a time, to the release of this checkout. No job is lost."""
     site = _Site(c, env, file, plan)
     specs, made = site.specs(), release.build()
-    reports = [
+    # What takes long comes first, while all work: nobody waits for it once the master is another.
+    machines = [site.machine(spec.address) for spec in specs]
+    reports = fleet.each(machines, partial(runners_.install, made=made["runner"]))
+    reports.append(
         fleet.one(site.master(), partial(masters.provision, settings=site.settings, made=made["master"]))
-    ]
-    if reports[0].problem:  # runners of a newer release have nobody to speak to
+    )
+    if reports[-1].problem:  # runners of a newer release have nobody to speak to
         return reports
     return reports + _provision(site, specs, made["runner"])
 

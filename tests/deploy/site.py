@@ -150,7 +150,7 @@ class Site:
 
     def rows(self) -> dict[str, str]:
         """The content of the tables that hold what users have, as the database says it."""
-        tables = ("auth_user", "runapp_rawdata", "runapp_submission", "runapp_submissionfold", "runapp_predictions",
+        tables = ("auth_user", "runapp_rawdata", "runapp_submission", "runapp_submissionfold", "runapp_prediction",
                   "runapp_blob", "runapp_runnertoken")  # fmt: skip
         return {
             table: self.master.run(
