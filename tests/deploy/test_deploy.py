@@ -155,7 +155,8 @@ def test_secrets_are_in_files_of_their_service_only(site: Site) -> None:
 def test_the_examples_run(site: Site) -> None:
     site.trust_master()
     command = ["bash", str(CHECKOUT / "test_files/remote_test.sh"), site.master.address, USER, PASSWORD]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=400)
+    command += ["--timeout", "600"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=1900)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("Oh yeah 1!") == done.stdout.count("Oh yeah 2!") == 3
 
@@ -170,9 +171,8 @@ def test_a_package_is_installed_on_all_runners(site: Site) -> None:
 
 def test_a_rolling_upgrade_loses_no_fold(site: Site) -> None:
     """To another contract version, the hardest case: what speaks the old one gets no work meanwhile."""
-    ids = site.submit(1001, 24)
-    site.await_running(ids)
-    said = site.fab("upgrade", checkout=site.next_version())
+    checkout = site.next_version()
+    said, ids = site.submit_during(lambda: site.fab("upgrade", checkout=checkout), 1001)
     assert said.count("switch to release") == 4
     site.await_tested(ids)
 
