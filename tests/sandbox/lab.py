@@ -49,7 +49,11 @@ class Lab:
     @classmethod
     @contextmanager
     def open(cls, folders: pytest.TempPathFactory) -> Iterator["Lab"]:
-        with Bench.serving(folders.mktemp("bench")) as bench:
+        folder = folders.mktemp("bench")
+        if os.geteuid() == 0:  # where users that folds may be can get to
+            for path in (folder, *folder.parents[:2]):
+                path.chmod(0o711)
+        with Bench.serving(folder) as bench:
             yield cls(bench, folders.mktemp("outside"))
 
     def surroundings(self) -> dict[str, str]:

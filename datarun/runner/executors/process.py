@@ -184,6 +184,7 @@ class ProcessExecutor:
     def _fork_for_fold(self, zygote: Zygote) -> Forked:
         folder = _new_folder(zygote)
         folder.submission.mkdir()
+        zygote.give(folder.submission)
         try:
             child = self._fork(zygote, folder)
         except BaseException:
@@ -231,6 +232,7 @@ class ProcessExecutor:
             for path in (folder.data, folder.out):
                 path.mkdir()
             self._put_files(folder.data, order.data.files, copy=True)
+            zygote.give(folder.data, folder.out)
             task = Task(
                 kind=order.kind,
                 memory=limits.memory,
@@ -312,6 +314,7 @@ class ProcessExecutor:
         zygote = self._zygotes.new(_IMPORTED[_kind(data)])
         try:
             self._put_files(zygote.folder / "data", data.files, copy=False)
+            zygote.give(zygote.folder / "data")
             zygote.wait_until_ready(job.go_on)
             folder = _new_folder(zygote)
             task = Task(
@@ -369,6 +372,7 @@ class ProcessExecutor:
         after.callback(child.dismiss)
         self._put_files(child.folder.submission, order.submission, copy=True)
         (child.folder.submission / "__init__.py").touch()
+        zygote.give(child.folder.submission)
         arrays = self._arrays(train_is=order.train_is, test_is=order.test_is if order.data.kit else None)
         if zygote.y_train is not None:
             # Of the rows to train on; no other label ever enters the child.
@@ -573,6 +577,7 @@ def _close(after: ExitStack) -> None:
 def _new_folder(zygote: Zygote) -> JobFolder:
     folder = JobFolder(Path(tempfile.mkdtemp(dir=zygote.folder / "jobs")))
     folder.home.mkdir()
+    zygote.give(folder.root)
     return folder
 
 

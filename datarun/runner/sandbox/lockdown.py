@@ -29,26 +29,33 @@ _PROCESSES = Path("/proc")
 #: Folders of the root that hold nothing of any job.
 _WHOLE = ("usr", "lib", "etc", "dev", "sys")
 _USED = ("/dev/null", "/dev/full")
-_NEW_USER, _NEW_OTHERS = 0x10000000, 0x40000000 | 0x08000000 | 0x04000000  # CLONE_NEWUSER; NET, IPC, UTS
+_NEW_USER, _NEW_MOUNTS = 0x10000000, 0x20000  # CLONE_NEWUSER, CLONE_NEWNS
+_NEW_OTHERS = 0x40000000 | 0x08000000 | 0x04000000  # CLONE_NEWNET, CLONE_NEWIPC, CLONE_NEWUTS
 #: What the interpreter and its libraries map beside what the job itself allocates.
 _OVERHEAD = 512 << 20
 _OPEN_FILES = 4096
 #: Processes and threads of one fold: what several libraries start at a time, each for all processors. So few that
 #: a fork bomb meets it in seconds, and is gone in seconds: to fork one of this size takes 10 ms, to end it as much.
 MAX_PROCESSES = 128 + 4 * (os.cpu_count() or 1)
+#: Where the whole machine's memory ends, the kernel ends a fold, neither the runner nor anybody else.
+_OOM, _FIRST = Path("/proc/self/oom_score_adj"), "800"
 #: Folds wait for those who watch and end them.
 _NICE = 10
 
 
 def lock_zygote(folder: Path) -> None:
-    """For a zygote in `folder`, before it imports anything foreign."""
+    """For a zygote in `folder`, before it imports anything foreign. It becomes whoever `folder`/jobs belongs to."""
     if not system.LINUX:
         return
     system.adopt_orphans()
-    _limit_processes()
+    with suppress(OSError):
+        _OOM.write_text(_FIRST)
     with suppress(OSError):
         _enter_namespaces()
-    system.drop_capabilities()
+        _leave_no_traces(folder / "jobs")
+    owner = (folder / "jobs").stat().st_uid
+    system.drop_capabilities(owner if owner != os.geteuid() else None)
+    _limit_processes()
     system.no_new_privileges()
     _restrict([(folder, READ), (folder / "jobs", WRITE), (_PROCESSES, READ)])
     if seccomp.available():
@@ -125,6 +132,16 @@ def _enter_namespaces() -> None:
         Path("/proc/self/setgroups").write_text("deny")
         Path("/proc/self/uid_map").write_text(f"{user} {user} 1")
         Path("/proc/self/gid_map").write_text(f"{group} {group} 1")
+
+
+def _leave_no_traces(writable: Path) -> None:
+    """Nothing changes but what is in `writable`: not even when a file was last read, by which one fold could tell
+    something to the next."""
+    system.call("unshare", _NEW_MOUNTS)
+    system.mounts_stay_here()
+    system.bind(writable)
+    system.mount_read_only(Path("/"), on=True)
+    system.mount_read_only(writable, on=False)
 
 
 def _limit_processes() -> None:

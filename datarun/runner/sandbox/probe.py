@@ -12,15 +12,15 @@ import socket
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from . import cgroup, landlock, lockdown, seccomp, system
+from . import cgroup, landlock, lockdown, seccomp, system, users
 
 _MEMORY = 1 << 30
 _TIMEOUT = 30.0
-_NAMESPACES = ("net", "ipc", "uts", "user")
+_NAMESPACES = ("net", "ipc", "uts", "mnt", "user")
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,14 +59,7 @@ def protections() -> list[Protection]:
             needed=False,
         ),
         Protection("namespaces", bool(own), f"Of its own: {', '.join(own) or 'none'}.", needed=False),
-        Protection(
-            "user",
-            os.geteuid() != 0,
-            "The runner is no root."
-            if os.geteuid() != 0
-            else "The runner is root; folds have none of its capabilities. Better: a user of its own.",
-            needed=False,
-        ),
+        Protection("user", refused["root"], _user(refused["root"]), needed=False),
     ]
 
 
@@ -91,14 +84,36 @@ _SIGNALS = {
 }
 
 
+def _user(in_force: bool) -> str:
+    if os.geteuid() != 0:
+        return "The runner is no root."
+    if in_force:
+        return f"The folds of each data set run as a user that is nobody's, of {users.USERS[0]} to {users.USERS[-1]}."
+    with _folder() as folder:
+        why = users.problem(folder) or "that could not be done"
+    return f"Folds are root, without its capabilities, rather than a user of their own: {why}."
+
+
+@contextlib.contextmanager
+def _folder() -> Iterator[Path]:
+    """Like the folder of a runner."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name).resolve()
+        folder.chmod(0o711)
+        yield folder
+
+
 def _try() -> dict[str, bool]:
     """What a process that is locked down as a fold is was refused, by name."""
-    refused = dict.fromkeys(("files", "network", "memory", "kill", "signals", "calls"), False)
-    with tempfile.TemporaryDirectory() as folder, contextlib.suppress(subprocess.TimeoutExpired, ValueError):
-        canary = Path(folder) / "canary"
+    refused = dict.fromkeys(("files", "network", "memory", "kill", "signals", "calls", "root"), False)
+    with _folder() as folder, contextlib.suppress(subprocess.TimeoutExpired, ValueError):
+        canary = folder / "canary"
         canary.write_text("canary")
-        jobs = Path(folder) / "zygote" / "jobs"
+        canary.chmod(0o644)
+        jobs = folder / "zygote" / "jobs"
         jobs.mkdir(parents=True)
+        if not users.problem(folder):
+            users.give(users.pick(), (jobs.parent, jobs))
         command = (sys.executable, "-P", "-m", "datarun.runner.sandbox.probe", str(canary), str(jobs.parent))
         environment = os.environ | {"PYTHONPATH": str(Path(__file__).resolve().parents[3])}
         answer = subprocess.run(
@@ -128,6 +143,7 @@ def main() -> None:
             "calls": lambda: system.call("unshare", 0x20000),
         }
         refused = {name: _is_refused(attempt) for name, attempt in attempts.items()}
+        refused["root"] = 0 not in os.getresuid()
         refused |= {name: before[name] != now for name, now in _namespaces().items()}
         os.write(write, json.dumps(refused).encode())
         os._exit(0)

@@ -3,18 +3,23 @@
 import ctypes
 import os
 import sys
+from pathlib import Path
 from typing import Any
 
 LINUX = sys.platform == "linux"
 
 # linux/prctl.h, linux/sched.h, linux/capability.h
 _PR_SET_PDEATHSIG = 1
+_PR_SET_DUMPABLE = 4
 _PR_SET_SECCOMP = 22
 _PR_CAPBSET_DROP = 24
 _PR_SET_CHILD_SUBREAPER = 36
 _PR_SET_NO_NEW_PRIVS = 38
 _SECCOMP_MODE_FILTER = 2
 _CAPABILITY_VERSION_3 = 0x20080522
+# linux/mount.h, linux/fcntl.h; the call's number is the same on every architecture
+_MS_BIND, _MS_REC, _MS_PRIVATE = 1 << 12, 1 << 14, 1 << 18
+_MOUNT_SETATTR, _AT_FDCWD, _AT_RECURSIVE = 442, -100, 0x8000
 _LAST_CAPABILITY = 63
 
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -65,12 +70,36 @@ def filter_system_calls(program: bytes) -> None:
     call("prctl", _PR_SET_SECCOMP, ctypes.c_ulong(_SECCOMP_MODE_FILTER), ctypes.byref(attached))
 
 
-def drop_capabilities() -> None:
-    """Gives up every capability (capabilities(7)): what remains of root is its user id."""
+def drop_capabilities(user: int | None = None) -> None:
+    """Gives up every capability (capabilities(7)): what remains of root is its user id, or not even that, if it
+    becomes `user` on the way."""
     for capability in range(_LAST_CAPABILITY + 1):
         try:
             _prctl(_PR_CAPBSET_DROP, ctypes.c_ulong(capability))
         except OSError:
             break  # not root, or past the last one that this kernel knows
+    if user is not None:
+        os.setgroups([])
+        os.setresgid(user, user, user)
+        os.setresuid(user, user, user)
+        _prctl(_PR_SET_DUMPABLE, ctypes.c_ulong(1))  # its own /proc is its own, as after exec
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
     call("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
+
+
+def bind(folder: Path) -> None:
+    """Makes `folder` a mount of its own."""
+    call("mount", os.fsencode(folder), os.fsencode(folder), None, ctypes.c_ulong(_MS_BIND), None)
+
+
+def mounts_stay_here() -> None:
+    """What is mounted from now on in this namespace is mounted in no other."""
+    call("mount", None, b"/", None, ctypes.c_ulong(_MS_REC | _MS_PRIVATE), None)
+
+
+def mount_read_only(folder: Path, on: bool) -> None:
+    """The mount at `folder` becomes read-only, with all below; or writable again, without those (mount_setattr(2))."""
+    attributes = (ctypes.c_uint64 * 4)(on, not on, 0, 0)
+    flags = _AT_RECURSIVE if on else 0
+    path = ctypes.c_char_p(os.fsencode(folder))
+    syscall(_MOUNT_SETATTR, _AT_FDCWD, path, flags, ctypes.byref(attributes), ctypes.sizeof(attributes))

@@ -24,6 +24,7 @@ from typing import Any, Self
 import psutil
 from numpy.typing import NDArray
 
+from . import users
 from .forked import Forked
 from .task import JobFolder
 
@@ -56,8 +57,9 @@ class Zygote:
     lib/   where it finds this package, and nothing else of the folder that the package is in
     """
 
-    def __init__(self, folder: Path, modules: Sequence[str] = ()) -> None:
-        self.folder = folder
+    def __init__(self, folder: Path, modules: Sequence[str] = (), user: int | None = None) -> None:
+        """`user` is who it and its children are to be, if somebody else than the runner."""
+        self.folder, self._user = folder, user
         self.used = time.monotonic()
         # What the loader gave of the labels, as it encoded them; for csv data, those of the train part decoded.
         self.labels: dict[str, bytes] = {}
@@ -69,6 +71,10 @@ class Zygote:
         for name in ("data", "jobs", "lib"):
             (folder / name).mkdir(mode=0o755)
         (folder / "lib" / _PACKAGE.name).symlink_to(_PACKAGE)
+        if user is not None:
+            os.chown(folder, 0, user)
+            folder.chmod(0o710)
+        self.give(folder / "lib", folder / "jobs")
         self._control, theirs = socket.socketpair()
         with theirs:
             command = (
@@ -92,6 +98,12 @@ class Zygote:
                 )
         self.pid = self._process.pid
         self._ready = False
+
+    def give(self, *folders: Path) -> None:
+        """Its children may use these folders, and what is in them, as their own, as far as they are let."""
+        if self._user is not None:
+            for folder in folders:
+                users.give(self._user, (folder, *folder.rglob("*")))
 
     def wait_until_ready(self, go_on: Callable[[], bool]) -> None:
         """Returns when it takes commands; raises `ZygoteError`, also when `go_on` says no."""
@@ -191,6 +203,9 @@ class Zygotes:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        if os.geteuid() == 0:
+            folder.chmod(0o711)  # users that are given a folder in it get to it, and see no other
+        self._own_users = not users.problem(folder)
         self._lock = threading.Lock()
         self._loading: dict[str, threading.Lock] = {}
         self._loaded: dict[str, Zygote] = {}
@@ -198,7 +213,8 @@ class Zygotes:
         threading.Thread(target=self._sweep, name="zygotes", daemon=True).start()
 
     def new(self, modules: Sequence[str] = ()) -> Zygote:
-        return Zygote(Path(tempfile.mkdtemp(dir=self._folder)).resolve(), modules)
+        user = users.pick() if self._own_users else None
+        return Zygote(Path(tempfile.mkdtemp(dir=self._folder)).resolve(), modules, user)
 
     @contextmanager
     def loaded(self, key: str, load: Callable[[], Zygote], go_on: Callable[[], bool]) -> Iterator[Zygote]:
