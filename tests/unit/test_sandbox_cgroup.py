@@ -1,5 +1,6 @@
 """Control groups of version 2, whose files are made here, and which of them belong to runners that are gone."""
 
+import errno
 import os
 import re
 from pathlib import Path
@@ -9,7 +10,15 @@ import pytest
 from datarun.runner.sandbox import cgroup
 from datarun.runner.sandbox.cgroup import Cgroups, make
 
-GROUP = ("cgroup.procs", "memory.max", "memory.swap.max", "pids.max", "memory.events", "pids.events")
+GROUP = (
+    "cgroup.procs",
+    "memory.max",
+    "memory.swap.max",
+    "memory.oom.group",
+    "pids.max",
+    "memory.events",
+    "pids.events",
+)
 
 
 class Tree:
@@ -19,6 +28,7 @@ class Tree:
         self.folder = folder
         for name, content in {
             "cgroup.controllers": "cpu memory pids\n",
+            "cgroup.type": "domain\n",
             "cgroup.subtree_control": "",
             "cgroup.procs": "11\n12\n",
         }.items():
@@ -41,18 +51,44 @@ def tree(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Tree:
 
 
 def test_a_group_is_made_below_the_runners_own_once_that_has_no_processes(tree: Tree) -> None:
-    tree.make("datarun")
+    tree.make("datarun-supervisor")
     group = make("job")
     assert group is not None
     assert (group.version, group.memory, group.pids) == (2, tree.folder / "job", tree.folder / "job")
-    assert (tree.folder / "datarun" / "cgroup.procs").read_text() == "12"  # one after the other
+    assert (tree.folder / "datarun-supervisor" / "cgroup.procs").read_text() == "12"  # one after the other
     assert (tree.folder / "cgroup.subtree_control").read_text() == "+memory +pids"
 
 
 def test_nothing_is_moved_where_controllers_are_passed_on_already(tree: Tree) -> None:
     (tree.folder / "cgroup.subtree_control").write_text("memory pids\n")
     assert make("job") is not None
-    assert not (tree.folder / "datarun").exists()
+    assert not (tree.folder / "datarun-supervisor").exists()
+
+
+def test_processes_of_the_whole_machine_stay_in_its_root(tree: Tree) -> None:
+    (tree.folder / "cgroup.type").unlink()
+    assert make("job") is not None
+    assert not (tree.folder / "datarun-supervisor").exists()
+    assert (tree.folder / "cgroup.subtree_control").read_text() == "+memory +pids"
+
+
+def test_where_version_2_fails_version_1_may_do(tree: Tree, monkeypatch: pytest.MonkeyPatch) -> None:
+    other = cgroup.Cgroup(tree.folder, tree.folder, 1)
+
+    def busy(name: str) -> cgroup.Cgroup | None:
+        raise OSError(errno.EBUSY, name)
+
+    monkeypatch.setattr(cgroup, "_version_2", busy)
+    monkeypatch.setattr(cgroup, "_version_1", lambda name: other)
+    assert make("job") is other
+
+
+def test_a_group_that_something_is_left_in_gets_no_other_job(tree: Tree) -> None:
+    folder = tree.make("job")
+    group = cgroup.Cgroup(folder, folder, 2)
+    assert group.is_empty()
+    (folder / "cgroup.procs").write_text("13\n")
+    assert not group.is_empty()
 
 
 @pytest.mark.parametrize("controllers", ["", "memory\n", "cpu pids\n"])
@@ -77,6 +113,7 @@ def test_limits_count_memory_without_swap_and_processes(tree: Tree) -> None:
     group.limit(1 << 20, 7)
     assert (folder / "memory.max").read_text() == str(1 << 20)
     assert (folder / "memory.swap.max").read_text() == "0"
+    assert (folder / "memory.oom.group").read_text() == "1"
     assert (folder / "pids.max").read_text() == "7"
 
 

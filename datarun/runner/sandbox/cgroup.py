@@ -18,6 +18,9 @@ from . import system
 
 _ROOT = Path("/sys/fs/cgroup")
 _CONTROLLERS = ("memory", "pids")
+#: Where the runner goes when its own group is to pass controllers on.
+_SUPERVISOR = "datarun-supervisor"
+_ROUNDS = 10
 
 
 @dataclass(slots=True)
@@ -37,8 +40,11 @@ class Cgroup:
         _write(self.pids / "pids.max", str(processes))
         if self.version == 2:
             _write(self.memory / "memory.max", str(memory))
-            with suppress(OSError):  # a kernel without swap accounting
-                _write(self.memory / "memory.swap.max", "0")
+            # A kernel without swap accounting lacks the first; one before 4.19 the second, by which all of the
+            # group ends, rather than the process that the kernel picks.
+            for name, value in (("memory.swap.max", "0"), ("memory.oom.group", "1")):
+                with suppress(OSError):
+                    _write(self.memory / name, value)
         else:
             # The limit with swap can't be below the one without, where it exists at all.
             both = self.memory / "memory.memsw.limit_in_bytes"
@@ -72,6 +78,10 @@ class Cgroup:
             with suppress(ProcessLookupError):
                 os.kill(int(pid), signal.SIGKILL)
 
+    def is_empty(self) -> bool:
+        """Whether nothing of a job is left in it, that has not ended although it was killed."""
+        return not (self.pids / "cgroup.procs").read_text()
+
     def remove(self) -> None:
         for folder in {self.memory, self.pids}:
             with suppress(
@@ -99,7 +109,8 @@ class Cgroups:
         finally:
             if group is not None:
                 with self._lock:
-                    self._free.append(group)
+                    if group.is_empty():
+                        self._free.append(group)
 
     def _make(self) -> Cgroup | None:
         self._number += 1
@@ -125,8 +136,10 @@ def _remove_left(pattern: re.Pattern[str]) -> None:
 
 def make(name: str) -> Cgroup | None:
     """A new group of this name, or the one that is left from before; None where that isn't possible."""
-    with suppress(OSError):
-        return _version_2(name) or _version_1(name)
+    for version in (_version_2, _version_1):
+        with suppress(OSError):
+            if (group := version(name)) is not None:
+                return group
     return None
 
 
@@ -135,15 +148,26 @@ def _version_2(name: str) -> Cgroup | None:
     if own is None or not set(_CONTROLLERS) <= set(_words(own / "cgroup.controllers")):
         return None
     if not set(_CONTROLLERS) <= set(_words(own / "cgroup.subtree_control")):
-        # Only groups without processes of their own pass controllers on: the runner moves one down.
-        supervisor = own / "datarun"
-        supervisor.mkdir(exist_ok=True)
-        for pid in _words(own / "cgroup.procs"):
-            _write(supervisor / "cgroup.procs", pid)
+        # Only groups without processes of their own pass controllers on, but for the root, which has no type.
+        if (own / "cgroup.type").exists():
+            _move_down(own)
         _write(own / "cgroup.subtree_control", " ".join(f"+{controller}" for controller in _CONTROLLERS))
     folder = own / name
     folder.mkdir(exist_ok=True)
     return Cgroup(folder, folder, 2)
+
+
+def _move_down(own: Path) -> None:
+    """Moves the processes of the group `own`, this one among them, into one below; those too that they start
+    meanwhile."""
+    supervisor = own / _SUPERVISOR
+    supervisor.mkdir(exist_ok=True)
+    for _ in range(_ROUNDS):
+        if not (processes := _words(own / "cgroup.procs")):
+            break
+        for process in processes:
+            with suppress(ProcessLookupError):  # it has just ended
+                _write(supervisor / "cgroup.procs", process)
 
 
 def _version_1(name: str) -> Cgroup | None:
@@ -162,9 +186,10 @@ def _own(controller: str) -> Path | None:
         if controller in controllers.split(",") and (controller or not controllers):
             folder = _ROOT / controllers / path.lstrip("/")
             # A version 2 supervisor that was moved down by an earlier call counts as still being above.
-            if not controller and folder.name == "datarun":
+            if not controller and folder.name == _SUPERVISOR:
                 folder = folder.parent
-            return folder if folder.is_dir() else None
+            # What lies outside of its cgroup namespace is named by "..": no way leads there.
+            return folder if folder.is_dir() and ".." not in folder.parts else None
     return None
 
 
