@@ -64,6 +64,10 @@ _NEAR = 0.9
 #: How much probabilities may miss one without a word.
 _PRECISION = 1e-4
 _PARTS = ("train", "test")
+_STAGES = ("train", "validation", "test")
+#: How far a fold's own measures may be from those of its supervisor, who hears of a stage later than it ends: in
+#: seconds or MiB, and as a share.
+_NOISE, _SHARE = 0.5, 0.1
 #: The blobs of folds that a preparation has cut are named so.
 _FOLDS = "cv/"
 _UNDERTAKERS = 4
@@ -213,7 +217,7 @@ class ProcessExecutor:
         if ending.interrupt is not None:
             raise job.interrupted(ending.interrupt)
         if task.kind in (JobKind.FOLD, JobKind.PREPARE):
-            job.stage, job.measures = ending.stage, _measures(ending.report)
+            job.stage, job.measures = ending.stage, _measures(ending)
         if task.kind != SCORE:  # what the organiser's metrics print may name labels
             job.log += ending.log.replace(f"{folder.root}/", "").replace(f"{zygote.folder}/", "")
         if ending.report.get("kind") == FailureKind.DISK and _is_full(folder.root):
@@ -677,15 +681,30 @@ def _killed(ending: sandbox.Ending, code: int, limit: int) -> Refused:
     return Refused(FailureKind.ENVIRONMENT, f"{text} It was killed from outside.")
 
 
-def _measures(report: Mapping[str, Any]) -> dict[str, float]:
-    given = report.get("measures")
+def _measures(ending: sandbox.Ending) -> dict[str, float]:
+    """What the child says of itself; where something else was seen from outside, that."""
+    given = ending.report.get("measures")
     if not isinstance(given, dict):
         return {}
+    seen = _seen(ending.marks)
     return {
-        name: float(value)
+        name: _credible(float(value), seen.get(name, float(value)))
         for name, value in given.items()
         if name in MEASURES and isinstance(value, int | float) and 0 <= value < 1e15
     }
+
+
+def _credible(told: float, seen: float) -> float:
+    return told if abs(told - seen) <= _NOISE + _SHARE * seen else seen
+
+
+def _seen(marks: Sequence[sandbox.Mark]) -> dict[str, float]:
+    seen = {}
+    for stage, before, after in zip(_STAGES, marks, marks[1:], strict=False):
+        seen[f"{stage}_time"] = after.time - before.time
+        seen[f"{stage}_cpu_time"] = after.cpu - before.cpu
+        seen[f"{stage}_memory"] = after.memory
+    return seen
 
 
 def _read_rows(path: Path) -> NDArray[np.int64]:

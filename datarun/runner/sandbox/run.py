@@ -5,6 +5,7 @@ import itertools
 import json
 import math
 import os
+import re
 import selectors
 import signal
 import stat
@@ -40,6 +41,7 @@ _MOST_REPORTS = 2 << 20
 _LONGEST_END = 256
 _CHUNK = 1 << 16  # bytes that are read at a time: all that a pipe holds (pipe(7))
 _PARTS = ("train", "test")
+_PEAK = re.compile(r"^VmHWM:\s*([0-9]+) kB$", re.M)
 #: Files, folders and open descriptors of a job, and the bytes that a file and a folder count for at least: both
 #: are scarce on some disks, and folders take long to remove.
 _MOST_FILES = 100_000
@@ -51,6 +53,17 @@ class Interrupt(StrEnum):
 
     STOP = "stop"  # the master does not want it any more
     LEAVE = "leave"  # the runner is leaving
+
+
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """What a child had used at some moment, as the kernel counts it."""
+
+    #: Seconds on the supervisor's clock, and of processor time with children that have ended.
+    time: float
+    cpu: float
+    #: The most memory that it had itself until then, in MiB.
+    memory: float
 
 
 @dataclass
@@ -73,6 +86,8 @@ class Ending:
     # How far it says that it came.
     stage: Stage = Stage.STARTED
     report: Mapping[str, Any] = field(default_factory=dict)
+    # When it started, at each stage that it reached after that, and when it was done or had failed.
+    marks: list[Mark] = field(default_factory=list)
     # Part → what should be `.npy`.
     predictions: dict[str, bytes] = field(default_factory=dict)
     log: str = ""
@@ -205,17 +220,25 @@ class Run:
         if event == "stage":
             if self._stages_due and report.get("stage") == self._stages_due[0]:
                 self._ending.stage = self._stages_due.pop(0)
+                self._mark()
                 self._watcher.stage(self._ending.stage)
         elif event == "predictions":
             if self._parts_due and report.get("part") == self._parts_due[0]:
                 self._ending.predictions[self._parts_due.pop(0)] = content
         elif event == "started":
+            if not self._ending.started:
+                self._mark()
             self._ending.started = True
         elif event in ("done", "failed"):
             self._ending.report = report
+            self._mark()
             if event == "done":
                 self._ending.left = _anonymous(self._leader)
                 self._kill()  # what it has started and left
+
+    def _mark(self) -> None:
+        with contextlib.suppress(psutil.Error):  # it has ended by now
+            self._ending.marks.append(_mark(psutil.Process(self._leader)))
 
     # --- limiting ----------------------------------------------------------------------------------
 
@@ -298,6 +321,19 @@ class Run:
                 self._cgroup.kill()
         now = time.monotonic()
         self._kill_at, self._ended_by = now + _AGAIN, min(self._ended_by, now + _PATIENCE)
+
+
+def _mark(child: psutil.Process) -> Mark:
+    with child.oneshot():
+        return Mark(time.monotonic(), _cpu_seconds(child), _peak(child) / (1 << 20))
+
+
+def _peak(child: psutil.Process) -> int:
+    """The most bytes that the process has had in memory; where the system does not say, those that it has."""
+    with contextlib.suppress(OSError):
+        if found := _PEAK.search(Path(f"/proc/{child.pid}/status").read_text(errors="replace")):
+            return int(found[1]) << 10
+    return _resident(child)
 
 
 def _next(start: float) -> float:
