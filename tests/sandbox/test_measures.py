@@ -22,6 +22,5 @@ def test_lies_about_time_and_memory_are_not_believed(lab: Lab) -> None:
     measures = outcome.measures
     assert measures["train_time"] >= measures["train_cpu_time"] >= 0.8
     assert measures["train_memory"] > 128
-    assert measures["test_memory"] > 128
     assert measures["test_time"] < 1.0
 
