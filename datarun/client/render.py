@@ -14,6 +14,7 @@ from .resources import Dataset, Fold, Submission
 _STAGES = {"": 0, "trained": 1, "validated": 2}
 _DOING = {"": "training", "trained": "validating", "validated": "testing"}
 _STYLES = {"done": "green", "scored": "green", "ready": "green", "running": "yellow", "preparing": "yellow"}
+_STYLES |= {"live": "green", "draining": "yellow", "gone": "red", "incompatible": "red"}
 _STYLES |= {"failed": "red", "partial": "red", "cancelled": "dim", "waiting": "dim", "closed": "dim"}
 #: With more folds than this, one is a cell of a bar, and only those that failed have a line.
 _MOST_LINES = 16
@@ -24,11 +25,11 @@ def styled(state: str) -> Text:
     return Text(state, style=_STYLES.get(state, ""))
 
 
-def number(value: Any) -> str:
-    """A score, short enough for a table; `--json` has all digits."""
+def number(value: Any, digits: int = 4) -> str:
+    """A number, short enough for a table; `--json` has all digits."""
     if value is None:
         return "-"
-    return f"{value:.4f}" if abs(value) < 1000 else f"{value:.4g}"
+    return f"{value:.{digits}f}" if abs(value) < 1000 else f"{value:.4g}"
 
 
 def spread(values: Mapping[str, Any]) -> str:
@@ -48,7 +49,7 @@ def when(moment: datetime | str | None) -> str:
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
     made = Table(box=None, header_style="bold", pad_edge=False, padding=(0, 2, 0, 0))
     for column in columns:
-        made.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        made.add_column(column, justify="right" if column in right else "left", no_wrap=True)
     return made
 
 
@@ -149,56 +150,57 @@ def fold_scores(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     return shown
 
 
-def runners(rows: Iterable[Mapping[str, Any]]) -> RenderableType:
-    rows = list(rows)
-    columns = list(dict.fromkeys(name for row in rows for name in row))
-    shown = table(*columns)
+def runners(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
+    shown = table("name", "state", "queues", "slots", "runs", "datarun", "last seen", right=("slots", "runs"))
     for row in rows:
-        shown.add_row(*(escape(_cell(row.get(column))) for column in columns))
+        shown.add_row(
+            escape(row["name"]),
+            styled(row["state"]),
+            ", ".join(row["queues"]),
+            str(row["slots"]),
+            str(len(row["runs"])),
+            escape(str(row["versions"].get("datarun", ""))),
+            when(row["last_seen"]),
+        )
     return shown if shown.row_count else Text("No runners.")
 
 
-def _cell(value: Any) -> str:
-    if isinstance(value, list | tuple):
-        return ", ".join(map(str, value))
-    if isinstance(value, Mapping):
-        return ", ".join(f"{name} {each}" for name, each in value.items())
-    return "" if value is None else str(value)
+def leaderboard(rows: Sequence[Mapping[str, Any]], metric: str, width: int) -> RenderableType:
+    """By `metric`, the official one; below the table, why a submission has no rank.
+
+    So many columns as fit into a line of `width` characters.
+    """
+    parts = [part for part in ("valid", "test") if any(metric in row["scores"].get(part, {}) for row in rows)]
+    columns = {
+        "rank": [number(row["rank"], 0) for row in rows],
+        "submission": [str(row["name"]) for row in rows],
+        "by": [str(row["user"] or "") for row in rows],
+    }
+    for part in parts:
+        values = [row["scores"].get(part, {}).get(metric, {}) for row in rows]
+        columns[f"{part} {metric}"] = [spread(each) for each in values]
+        columns[f"{part} bagged"] = [number(each.get("bagged")) for each in values]
+    needed = len(columns)
+    columns["contributivity"] = [number(row["contributivity"], 2) for row in rows]
+    columns["train s"] = [number(row["train_time"], 2) for row in rows]
+    columns["posted"] = [when(row["created_at"]) for row in rows]
+    while len(columns) > needed and _width(columns) > width:
+        columns.popitem()
+    shown = table(*columns, right=[name for name in columns if name not in ("submission", "by", "posted")])
+    for cells in zip(*columns.values(), strict=True):
+        shown.add_row(*map(escape, cells))
+    reasons = [
+        Text.assemble(f"{row['name']} (submission {row['id']}): ", (one_line(row["why"]), "dim"))
+        for row in rows
+        if row["why"]
+    ]
+    if not rows:
+        return Text("No submissions yet.")
+    return Group(shown, *([Text("")] if reasons else []), *reasons)
 
 
-def leaderboard(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
-    parts = [part for part in ("valid", "test") if any(part in row["scores"] for row in rows)]
-    metrics = list(
-        dict.fromkeys(metric for row in rows for part in parts for metric in row["scores"].get(part, {}))
-    )
-    pairs = [(part, metric) for part in parts for metric in metrics]
-    names = [f"{part} {metric}" for part, metric in pairs]
-    extra = ["bagged"] if pairs else []
-    shown = table("rank", "submission", "by", *names, *extra, "contributivity", "train s", "posted", "state")
-    for column in shown.columns:
-        if str(column.header) in (*names, *extra, "rank", "train s", "contributivity"):
-            column.justify = "right"
-    for row in rows:
-        values = [row["scores"].get(part, {}).get(metric, {}) for part, metric in pairs]
-        shown.add_row(
-            "-" if row["rank"] is None else str(row["rank"]),
-            escape(row["name"]),
-            escape(row["user"] or ""),
-            *(spread(each) if each else "-" for each in values),
-            *([number(values[0].get("bagged"))] if pairs else []),
-            number(row.get("contributivity")),
-            number(row.get("train_time")),
-            when(row["submitted_at"]),
-            _reason(row),
-        )
-    return shown if shown.row_count else Text("No submissions yet.")
-
-
-def _reason(row: Mapping[str, Any]) -> Text:
-    state = styled(row["state"])
-    if row.get("failure"):
-        state.append(f": {first_line(_message(row['failure']))}", style="dim")
-    return state
+def _width(columns: Mapping[str, Sequence[str]]) -> int:
+    return sum(2 + max(map(len, (name, *cells))) for name, cells in columns.items())
 
 
 # --- one submission ------------------------------------------------------------------------------------
@@ -267,7 +269,7 @@ def _remark(fold: Fold) -> Text:
     if fold.state == "waiting":
         return Text(fold.waiting or "", style="dim")
     if fold.state == "done":
-        return Text(f"{fold.times.get('train_time', 0.0):.1f} s", style="dim")
+        return Text(f"trained in {fold.times.get('train_time', 0.0):.2f} s", style="dim")
     return Text(fold.runner or "", style="dim")
 
 
@@ -280,12 +282,14 @@ def line(fold: Fold) -> str:
     return f"fold {fold.number}: {doing}{score}" + (f" ({remark})" if remark else "")
 
 
-def first_line(text: str) -> str:
-    return text.strip().partition("\n")[0]
+def one_line(text: str) -> str:
+    """A text that may quote a traceback, without it but for the line that says what went wrong."""
+    before, traceback, quoted = text.partition("Traceback")
+    return before + (last_line(quoted) if traceback else "")
 
 
 def last_line(text: str) -> str:
-    """Of a traceback, the line that says what went wrong."""
+    """Of a traceback, what says what went wrong."""
     return text.strip().rpartition("\n")[2]
 
 

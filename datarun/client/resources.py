@@ -127,6 +127,10 @@ class Fold(Resource):
                 time.sleep(pause)
                 pause = min(1.5 * pause, _LONGEST_LOOK)
 
+    def why_it_failed(self) -> str:
+        """The failure kind and its message, often a traceback; "" if it did not fail."""
+        return f"{self.failure}: {self.message.rstrip()}\n" if self.state == "failed" else ""
+
     def predictions(self, part: str = "test") -> Any:
         """Predictions of the whole ``train`` part or of the ``test`` part, in the order of its rows.
 
@@ -257,8 +261,11 @@ class Submission(Resource):
         return tables.stacked([fold.predictions(part) for fold in self.folds() if fold.state == "done"])
 
     def logs(self) -> str:
-        """What the submission printed in its folds, one after the other."""
-        return "\n".join(f"--- fold {fold.number}: {fold.state}\n{fold.log()}" for fold in self.folds())
+        """What the submission printed in its folds, one after the other, and why those failed that did."""
+        return "\n".join(
+            f"--- fold {fold.number}: {fold.state}\n{fold.log()}{fold.why_it_failed()}"
+            for fold in self.folds()
+        )
 
     def code(self) -> dict[str, bytes]:
         """Its files."""

@@ -23,9 +23,7 @@ def array(content: bytes, media_type: str) -> Any:
         return npy.loads(content)
     if media_type == "application/json":
         return json.loads(content)
-    rows = [line.split(",") for line in content.decode().splitlines()]
-    if rows and not _is_number(rows[0][0]):
-        rows = rows[1:]  # the names of the columns
+    _, *rows = [line.split(",") for line in content.decode().splitlines()]  # the first line names the columns
     return [float(row[0]) if len(row) == 1 else [float(number) for number in row] for row in rows]
 
 
@@ -44,11 +42,3 @@ def wanted_format() -> str:
     from importlib.util import find_spec
 
     return "npy" if find_spec("numpy") else "csv"
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True

@@ -326,5 +326,7 @@ def _try_later(response: "httpx.Response", detail: str, problem: Mapping[str, An
     if seconds is None:
         return TryLater(detail, response.status_code, problem)
     at = datetime.now(UTC) + timedelta(seconds=seconds)
+    if "possible again" in detail:
+        return TryLater(detail, response.status_code, problem, at)
     when = f"{at.astimezone():%Y-%m-%d %H:%M:%S}" if seconds >= 60 else f"in {seconds:.0f} s"
     return TryLater(f"{detail.rstrip('.')}. Possible again: {when}.", response.status_code, problem, at)

@@ -22,6 +22,7 @@ _CODES: tuple[tuple[type[Exception], int], ...] = (
     (errors.DatarunError, 6),
 )
 ENDED_BADLY = 1
+_WIDE = 200
 INTERRUPTED = 130
 
 
@@ -44,7 +45,10 @@ class Output:
         """rich's, on standard output."""
         from rich.console import Console
 
-        return Console(highlight=False)
+        console = Console(highlight=False)
+        if not console.is_terminal:
+            console.width = _WIDE  # whatever reads it can cut lines itself
+        return console
 
     @property
     def messages(self) -> Any:
@@ -99,32 +103,33 @@ class ClientCommand(click.Command):
             ctx.exit(INTERRUPTED)
 
 
-def bytes_bar(output: Output, what: str) -> Any:
+def bytes_bar(output: Output, what: str) -> "_BytesBar":
     """A context whose value is told how many bytes have gone up, and shows it."""
-    from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
-
-    return _BytesBar(
-        Progress(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            DownloadColumn(),
-            TransferSpeedColumn(),
-            console=output.messages,
-            disable=output.as_json or not output.messages.is_terminal,
-            transient=True,
-        ),
-        what,
-    )
+    return _BytesBar(output, what)
 
 
 class _BytesBar:
-    def __init__(self, progress: Any, what: str) -> None:
-        self._progress, self._what = progress, what
+    """A bar from the first time that it is told something."""
+
+    def __init__(self, output: Output, what: str) -> None:
+        self._output, self._what = output, what
+        self._bar: Any = None
 
     def __enter__(self) -> Callable[[int, int], None]:
-        self._progress.__enter__()
-        task = self._progress.add_task(self._what, total=None)
-        return lambda done, total: self._progress.update(task, completed=done, total=total)
+        return self._told
 
-    def __exit__(self, *error: Any) -> None:
-        self._progress.__exit__(*error)
+    def _told(self, done: int, total: int) -> None:
+        if self._bar is None:
+            from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TransferSpeedColumn
+
+            columns = (TextColumn("{task.description}"), BarColumn(), DownloadColumn(), TransferSpeedColumn())
+            console = self._output.messages
+            hidden = self._output.as_json or not console.is_terminal
+            self._bar = Progress(*columns, console=console, disable=hidden, transient=True)
+            self._bar.start()
+            self._bar.add_task(self._what)
+        self._bar.update(self._bar.task_ids[0], completed=done, total=total)
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()

@@ -1,7 +1,6 @@
 """Submissions: made, watched, read, cancelled, run again."""
 
 import json
-import sys
 from collections.abc import Sequence
 from itertools import islice
 from pathlib import Path
@@ -118,7 +117,12 @@ def logs(output: Output, submission: int, number: int | None, follow: bool) -> N
                 click.echo(json.dumps({"fold": fold.number, "text": text}))
             else:
                 click.echo(text, nl=False)
-                sys.stdout.flush()
+        if follow:
+            fold.refresh()
+        if output.as_json:
+            click.echo(json.dumps({"fold": fold.number, "state": fold.state, "why": fold.why_it_failed()}))
+        else:
+            click.echo(fold.why_it_failed(), nl=False)
 
 
 @click.command(cls=ClientCommand)
@@ -144,8 +148,10 @@ def leaderboard(output: Output, dataset: str) -> None:
     """Show the leaderboard of DATASET."""
     from datarun.client import render
 
-    rows = output.client.dataset(dataset).leaderboard_rows()
-    output.show(rows, lambda: render.leaderboard(rows))
+    found = output.client.dataset(dataset)
+    rows = found.leaderboard_rows()
+    metric = found.metrics[0]["name"] if found.metrics else ""
+    output.show(rows, lambda: render.leaderboard(rows, metric, output.console.width))
 
 
 @click.command(cls=ClientCommand)
