@@ -100,8 +100,8 @@ def replay(output: Output, /, fold: int, source: Path) -> None:
     if there.state != "done":
         raise InputError(f"Fold {fold} is {there.state}: there is nothing to compare with.")
     submission = output.client.submission(there.value("submission"))
-    data_set = _as_posted(source, output.client.dataset(submission.dataset))
     record = there.record()
+    data_set = _as_posted(source, output.client.dataset(submission.dataset), record["limits"])
     with (
         local.LocalRunner.running(record["threads"]) as runner,
         output.messages.status("preparing the data set …") as status,
@@ -174,31 +174,34 @@ def _definition(source: Path, kind: str, fields: Mapping[str, Any]) -> dict[str,
     return {"elements": elements, "metrics": tuple(fields.get("metrics", ())), "cv": cv}
 
 
-def _as_posted(source: Path, known: Dataset) -> "DataSet":
+def _as_posted(source: Path, known: Dataset, limits: Mapping[str, Any]) -> "DataSet":
     """The files at `source`, defined as the platform knows it."""
+    from datarun.contract.messages import Limits
+
     local = local_module()
     found = files.data_set(source)
-    cv = known.cv
     made: DataSet = local.DataSet(
         kind=known.value("kind"),
         files=found.files,
         target_column=known.target_column or "",
         elements=known.elements,
         metrics=[metric["name"] for metric in known.metrics],
-        cv=None if known.value("kind") == "kit" else cv,
+        cv=None if known.value("kind") == "kit" else known.cv,
         held_out_test=known.value("held_out_test"),
         random_state=known.value("random_state"),
+        limits=Limits(**limits),
     )
     return made
 
 
 def _check_same(runner: "LocalRunner", ready: "Ready", record: Mapping[str, Any], number: int | None) -> None:
     """Raises `InputError` unless data and rows are those of the record."""
-    for name, sha256 in record["data"].items():
+    for name, sha256 in record["data_set"]["files"].items():
         if ready.data.files.get(name) != sha256:
             what = "has other content here" if name in ready.data.files else "is missing here"
             raise InputError(f"These are other data than those of the fold: {name} {what}.")
-    if number is None or ready.folds[number : number + 1] != [(record["train_is"], record["test_is"])]:
+    rows = (record["folds"]["train_is"], record["folds"]["test_is"])
+    if number is None or ready.folds[number : number + 1] != [rows]:
         raise InputError(f"Fold {number} is cut otherwise here: were it and the data set posted by hand?")
 
 

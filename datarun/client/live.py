@@ -48,6 +48,10 @@ class _Lines:
     def __call__(self, submission: Submission, folds: Callable[[], Sequence[Fold]]) -> None:
         from . import render
 
+        if not self._known:
+            self._console.print(
+                f"{submission.name} to {submission.dataset} (submission {submission.id})", markup=False
+            )
         for fold in folds():
             # That it gets on in its queue is no news here.
             state = "waiting" if fold.state == "waiting" else render.line(fold)

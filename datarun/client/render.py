@@ -165,11 +165,12 @@ def runners(rows: Sequence[Mapping[str, Any]]) -> RenderableType:
     return shown if shown.row_count else Text("No runners.")
 
 
-def leaderboard(rows: Sequence[Mapping[str, Any]], metric: str, width: int) -> RenderableType:
-    """By `metric`, the official one; below the table, why a submission has no rank.
+def leaderboard(page: Mapping[str, Any], metric: str, width: int) -> RenderableType:
+    """By `metric`, the official one; below the table, what the best score together, and why some have no rank.
 
     So many columns as fit into a line of `width` characters.
     """
+    rows = page["results"]
     parts = [part for part in ("valid", "test") if any(metric in row["scores"].get(part, {}) for row in rows)]
     columns = {
         "rank": [number(row["rank"], 0) for row in rows],
@@ -189,14 +190,19 @@ def leaderboard(rows: Sequence[Mapping[str, Any]], metric: str, width: int) -> R
     shown = table(*columns, right=[name for name in columns if name not in ("submission", "by", "posted")])
     for cells in zip(*columns.values(), strict=True):
         shown.add_row(*map(escape, cells))
-    reasons = [
+    below: list[RenderableType] = []
+    blended = {part: values[metric] for part, values in page.get("blended", {}).items() if metric in values}
+    if blended:
+        together = ", ".join(f"{part} {metric} {number(value)}" for part, value in blended.items())
+        below.append(Text(f"The best of them, blended: {together}"))
+    below += [
         Text.assemble(f"{row['name']} (submission {row['id']}): ", (one_line(row["why"]), "dim"))
         for row in rows
         if row["why"]
     ]
     if not rows:
         return Text("No submissions yet.")
-    return Group(shown, *([Text("")] if reasons else []), *reasons)
+    return Group(shown, *([Text("")] if below else []), *below)
 
 
 def _width(columns: Mapping[str, Sequence[str]]) -> int:

@@ -209,16 +209,17 @@ class Submission(Resource):
     def folds(self) -> list[Fold]:
         return [Fold(self._transport, raw) for raw in self._transport.pages(f"{self._path}folds/")]
 
-    def wait(self, timeout: float | None = None, progress: bool = False) -> Self:
+    def wait(self, timeout: float | None = None, progress: bool = False, console: Any = None) -> Self:
         """Returns once it has ended, well or not; `progress` shows its folds meanwhile, in a terminal or a notebook.
 
-        Raises `WaitedTooLong` after `timeout` seconds.
+        `console` is the one of rich to show them on, by default standard error. Raises `WaitedTooLong` after `timeout`
+        seconds.
         """
         from .live import watching
 
         until = None if timeout is None else time.monotonic() + timeout
         pause = _SHORTEST_LOOK
-        with watching(progress) as show:
+        with watching(progress, console) as show:
             while True:
                 before = self.raw
                 self.refresh()
@@ -394,6 +395,10 @@ class Dataset(Resource):
     def leaderboard_rows(self) -> list[dict[str, Any]]:
         """The same, as the API has it."""
         return list(self._transport.pages(f"{self._path}leaderboard/"))
+
+    def leaderboard_page(self, limit: int = 1000) -> dict[str, Any]:
+        """The best rows as ``results``, and as ``blended`` what the best submissions score together."""
+        return dict(self._transport.get(f"{self._path}leaderboard/", limit=limit))
 
     def close(self) -> Self:
         """Takes no more submissions, and shows test scores to everybody."""

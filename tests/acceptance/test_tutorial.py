@@ -1,4 +1,4 @@
-"""The tutorial, as its reader follows it: all commands are typed in a terminal, all files saved, and what it shows comes."""
+"""The tutorial as its reader follows it: commands are typed in a terminal, files saved, and what it shows comes."""
 
 import os
 import pty

@@ -149,9 +149,9 @@ def leaderboard(output: Output, dataset: str) -> None:
     from datarun.client import render
 
     found = output.client.dataset(dataset)
-    rows = found.leaderboard_rows()
+    page = found.leaderboard_page() if not output.as_json else {"results": found.leaderboard_rows()}
     metric = found.metrics[0]["name"] if found.metrics else ""
-    output.show(rows, lambda: render.leaderboard(rows, metric, output.console.width))
+    output.show(page["results"], lambda: render.leaderboard(page, metric, output.console.width))
 
 
 @click.command(cls=ClientCommand)
