@@ -43,12 +43,13 @@ class _Terminal:
 
 class _Lines:
     def __init__(self, console: Any) -> None:
-        self._console, self._known = console, dict[int, str]()
+        self._console, self._known, self._named = console, dict[int, str](), False
 
     def __call__(self, submission: Submission, folds: Callable[[], Sequence[Fold]]) -> None:
         from . import render
 
-        if not self._known:
+        if not self._named:
+            self._named = True
             self._console.print(
                 f"{submission.name} to {submission.dataset} (submission {submission.id})", markup=False
             )

@@ -21,7 +21,7 @@ T = TypeVar("T")
 ENDED = frozenset({"scored", "partial", "failed", "cancelled"})
 PARTS = ("train", "valid", "test")
 
-_SHORTEST_LOOK, _LONGEST_LOOK = 0.3, 3.0  # seconds between two looks
+_SHORTEST_LOOK, _LONGEST_LOOK = 0.3, 2.0  # seconds between two looks
 _LARGE = 4 << 20  # bytes of files that go up as a resumable upload
 
 
@@ -218,16 +218,17 @@ class Submission(Resource):
         from .live import watching
 
         until = None if timeout is None else time.monotonic() + timeout
+        shown: object = None
         pause = _SHORTEST_LOOK
         with watching(progress, console) as show:
             while True:
-                before = self.raw
-                self.refresh()
-                show(self, self.folds)
+                if self.refresh().raw is shown:  # it hasn't changed, so it was not sent again
+                    pause = min(1.5 * pause, _LONGEST_LOOK)
+                else:
+                    shown, pause = self.raw, _SHORTEST_LOOK
+                    show(self, self.folds)
                 if self.ended:
                     return self
-                # What hasn't changed is the same object.
-                pause = min(1.5 * pause, _LONGEST_LOOK) if self.raw is before else _SHORTEST_LOOK
                 if until is not None and time.monotonic() + pause > until:
                     raise WaitedTooLong(
                         f"Submission {self.id} has not ended within {timeout:g} s: it is {self.state}."

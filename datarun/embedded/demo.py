@@ -3,6 +3,7 @@
 It is a client like any other: it speaks to the web as `datarun.Client` does and touches nothing else.
 """
 
+import logging
 import time
 
 from rich.console import Console
@@ -27,6 +28,7 @@ class DemoError(Exception):
 
 def run(url: str) -> bool:
     """Runs the demo against the platform at `url`; returns whether every fold was scored and all is on leaderboards."""
+    logging.getLogger("httpx").setLevel(logging.WARNING)
     console = Console(highlight=False)
     if not console.is_terminal:
         console.width = _WIDTH
