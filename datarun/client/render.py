@@ -235,6 +235,8 @@ class SubmissionView:
             (each.name, "bold"), f" to {each.dataset} (submission {each.id}): ", styled(each.state)
         )
         head.append(f", {counts['done']}/{counts['total']} folds" if counts["total"] else "")
+        if each.state == "running" and counts["done"] == counts["total"]:
+            head.append(", combining them")
         if counts["failed"]:
             head.append(f", {counts['failed']} failed", style="red")
         metric = next(iter(each.value("scores").get("valid", {})), "")

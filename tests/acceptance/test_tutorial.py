@@ -61,9 +61,9 @@ class Reader:
         self.shown = self._run(commands)
 
     def _run(self, commands: str) -> str:
-        """What a terminal of 110 columns has shown."""
+        """What a terminal of 100 columns has shown."""
         script = (
-            f"stty cols 110 rows 40; source {self._state}; set -e\n{self._here(commands)}\n"
+            f"stty cols 100 rows 40; source {self._state}; set -e\n{self._here(commands)}\n"
             f'{{ export -p; echo cd "$(printf %q "$PWD")"; }} > {self._state}'
         )
         child, terminal = pty.fork()
@@ -150,6 +150,7 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Reader]:
         up.wait(60)
 
 
+@pytest.mark.timeout(900)
 def test_every_command_works_and_shows_what_the_tutorial_shows(reader: Reader) -> None:
     start, told, *rest = blocks()
     assert start == Block("bash", "", "bin/up\n")
