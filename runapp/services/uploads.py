@@ -51,6 +51,8 @@ def create(owner: User, size: int, sha256: str) -> Upload:
     """An upload of so many bytes, which have this sha256."""
     if Upload.objects.filter(owner=owner, finished_at=None).count() >= MOST_OPEN:
         raise BadInput("size", f"You have {MOST_OPEN} uploads that are not finished: finish or delete some.")
+    if size == 0 and sha256.lower() != hashlib.sha256().hexdigest():
+        raise BadInput("sha256", "It is not that of an empty file.")
     upload = Upload.objects.create(owner=owner, size=size, sha256=sha256.lower())
     upload.refresh_from_db()
     if size == 0:

@@ -142,6 +142,8 @@ def test_two_requests_do_not_write_at_once(api: V1) -> None:
         ({"size": None}, "size"),
         ({"sha256": "0" * 63}, "sha256"),
         ({"sha256": "g" * 64}, "sha256"),
+        ({"sha256": "x" + "0" * 64}, "sha256"),
+        ({"size": 0}, "sha256"),
     ],
 )
 def test_what_can_not_be_announced_names_the_field(api: V1, changed: dict[str, object], field: str) -> None:

@@ -44,7 +44,11 @@ def answers(
     more: Mapping[int, str] | None = None,
 ) -> dict[Any, Any]:
     """The answers `own`, and the problems of every operation, of those with a body, a row, a page, a limit; `more`."""
-    said = {401: "No credentials, or wrong ones.", 403: "Your role does not allow it."}
+    said = {
+        401: "No credentials, or wrong ones.",
+        403: "Your role does not allow it.",
+        503: "The database is away: try again in a moment.",
+    }
     if body:
         said |= {
             400: "The input can't be accepted: `errors` names fields and fixes.",

@@ -36,7 +36,7 @@ _OFFSET = OpenApiParameter(
 class UploadIn(Shape):
     size = serializers.IntegerField(min_value=0, max_value=2**53, help_text="Of the whole file, in bytes.")
     sha256 = serializers.RegexField(
-        re.compile(r"[0-9a-fA-F]{64}\Z"),
+        re.compile(r"\A[0-9a-fA-F]{64}\Z"),
         help_text="Of the whole file, in hexadecimal.",
         error_messages={"invalid": "It has 64 hexadecimal digits."},
     )
