@@ -16,7 +16,7 @@ import numpy as np
 
 from . import database
 
-SIZES = {"small": (2_000, 1_000), "large": (1_000_000, 100_000)}
+SIZES = {"small": (4_000, 2_000), "large": (1_000_000, 100_000)}
 RUNNER, SLOTS = "bench", 40
 #: How many jobs go through with so many others waiting behind them, and how often.
 JOBS, WAITING, ROUNDS = 2000, (100, 10_000), 5
