@@ -13,14 +13,18 @@ from datarun.contract.states import JobKind
 from .admin_lists import ManyRowsAdmin
 from .models import (
     Attempt,
+    CVFold,
     Dropped,
+    Ensemble,
     Job,
     PreparedData,
     RawData,
+    Replay,
     Runner,
     RunnerToken,
     Submission,
     SubmissionFold,
+    SubmissionScore,
 )
 from .services import jobs, metrics, runners, waiting
 from .services.waiting import Waiting
@@ -148,6 +152,55 @@ class SubmissionAdmin(ManyRowsAdmin, JobsAdmin):
 
     def explain(self, row: Submission) -> Waiting | None:
         return jobs.waiting_of(row)
+
+
+@admin.register(CVFold)
+class CVFoldAdmin(ReadOnlyAdmin):
+    list_display = ("prepared", "number", "train_is_id", "test_is_id")
+    list_filter = ("prepared__raw_data",)
+    list_select_related = ("prepared__raw_data",)
+
+
+@admin.register(SubmissionScore)
+class SubmissionScoreAdmin(ManyRowsAdmin, ReadOnlyAdmin):
+    list_display = ("submission", "metric", "part", "mean", "std", "folds", "bagged")
+    list_filter = ("raw_data", "part")
+    list_select_related = ("submission",)
+    search_fields = ("submission",)
+
+
+@admin.register(Ensemble)
+class EnsembleAdmin(ManyRowsAdmin, ReadOnlyAdmin):
+    list_display = ("__str__", "state", "wanted", "done", "why")
+    list_filter = ("raw_data",)
+    list_select_related = ("raw_data", "submission", "job")
+    search_fields = ("submission",)
+
+    @admin.display
+    def state(self, ensemble: Ensemble) -> str:
+        return ensemble.job.state if ensemble.job else ""
+
+    @admin.display
+    def why(self, ensemble: Ensemble) -> str:
+        """What it waits for, or why it failed."""
+        if ensemble.job is None:
+            return ""
+        return str(waiting.explain(ensemble.job) or ensemble.job.message)
+
+
+@admin.register(Replay)
+class ReplayAdmin(ManyRowsAdmin, ReadOnlyAdmin):
+    list_display = ("fold", "requested_at", "state", "summary")
+    list_select_related = ("fold", "job")
+    search_fields = ("fold",)
+
+    @admin.display
+    def state(self, replay: Replay) -> str:
+        return replay.job.state
+
+    @admin.display
+    def summary(self, replay: Replay) -> str:
+        return str((replay.result or {}).get("summary", replay.job.message))
 
 
 def _folds_of(submissions: QuerySet[Submission]) -> QuerySet[SubmissionFold]:

@@ -169,7 +169,9 @@ def record(version: PreparedData, outcome: Outcome) -> None:
         facts = {name: outcome.facts[name] for name in ("title", "elements", "metrics")}
         PreparedData.objects.filter(pk=version.pk).update(facts=facts)
         raw_data.workflow_elements = ",".join(facts["elements"])
-        raw_data.metrics = [metric["name"] for metric in facts["metrics"]]
+        own = [metric["name"] for metric in facts["metrics"]]
+        before = [metric["name"] for metric in version.facts.get("metrics", [])]
+        raw_data.metrics = own + [name for name in raw_data.metrics if name not in (*own, *before)]
         raw_data.save(update_fields=["workflow_elements", "metrics"])
 
 

@@ -14,7 +14,7 @@ from datarun.contract import queues
 from datarun.contract.elements import parse_elements
 from datarun.contract.failures import FailureKind
 from datarun.contract.messages import Outcome
-from datarun.contract.metrics import Task, nearest
+from datarun.contract.metrics import SCORE_TYPES, Task, nearest
 from datarun.contract.states import TERMINAL_STATES, JobKind, JobState
 from runapp import states
 from runapp.models import Job, PreparedData, RawData, Submission, SubmissionFold
@@ -167,11 +167,13 @@ def add_metrics(raw_data: RawData, posted: object) -> RawData:
     """Further metrics, behind those that it has: what has been predicted is scored by them, without training."""
     lock([raw_data.pk])
     raw_data.refresh_from_db()
-    if raw_data.kit or not raw_data.metrics:
-        has = "its problem.py names its metrics" if raw_data.kit else "it was posted without cv and metrics"
-        raise BadInput("metrics", f"{raw_data} takes no metrics: {has}. Post it again under another name.")
+    if not raw_data.metrics:
+        has = "it is not prepared yet" if raw_data.kit else "it was posted without cv and metrics"
+        raise BadInput("metrics", f"{raw_data} takes no metrics: {has}.")
     task = _task(parse_elements(raw_data.workflow_elements), custom=bool(raw_data.module))
     added = cross_validation.parse_metrics(posted, task)
+    if raw_data.kit and (other := next((name for name in added if name not in SCORE_TYPES), None)):
+        raise BadInput("metrics", f"A kit takes score types of ramp-workflow{nearest(other, SCORE_TYPES)}")
     if not added:
         raise BadInput("metrics", "Name at least one metric.")
     if known := [name for name in added if name in raw_data.metrics]:

@@ -68,10 +68,11 @@ _UNBAG = "UPDATE runapp_submissionscore SET bagged = NULL, curve = '[]' WHERE su
 
 def directions(raw_data: RawData) -> dict[str, bool]:
     """The names of its metrics, the official one first → whether less is better."""
-    if not raw_data.kit:
-        return {name: lower_is_better(name) for name in raw_data.metrics}
-    facts = raw_data.versions.order_by("-requested_at").values_list("facts", flat=True).first() or {}
-    return {metric["name"]: metric["lower_is_better"] for metric in facts.get("metrics", [])}
+    facts: dict[str, Any] = {}
+    if raw_data.kit:  # it says of its own metrics; others may have come later
+        facts = raw_data.versions.order_by("-requested_at").values_list("facts", flat=True).first() or {}
+    own = {metric["name"]: metric["lower_is_better"] for metric in facts.get("metrics", [])}
+    return {name: own.get(name, lower_is_better(name)) for name in raw_data.metrics}
 
 
 class Scored(NamedTuple):

@@ -17,14 +17,19 @@ from runapp.models import Job, PreparedData, RawData, Runner, Submission, Submis
 from runapp.services import results, runners
 from tests.integration.helpers import (
     RUNNER,
+    accepted,
     fail,
+    folds_of,
     organiser,
     post_custom_data,
     post_data,
     post_fold,
     ready_data,
+    ready_scored,
+    score,
     split,
     start,
+    submit,
     succeeded,
     unprepared,
 )
@@ -63,6 +68,15 @@ def _rows(browser: Client) -> None:
     runners.new_token(RUNNER)
 
 
+@pytest.fixture
+def _scored(_rows: None) -> None:
+    """What whole submissions have beside that."""
+    api = organiser("ada")
+    first, *_ = folds_of(submit(api, ready_scored(api, name="scored")))
+    score(first)
+    accepted(api.send(f"submissionfold/{first.pk}/replay/", {}))
+
+
 def page(browser: Client, model: type[Model], what: str = "changelist", *args: Any, **query: str) -> str:
     answer = browser.get(
         reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_{what}", args=args), query
@@ -86,7 +100,7 @@ def test_the_front_page_names_what_there_is(browser: Client) -> None:
         assert reverse(f"admin:{model._meta.app_label}_{model._meta.model_name}_changelist") in content
 
 
-@pytest.mark.usefixtures("_rows")
+@pytest.mark.usefixtures("_scored")
 @every_model
 def test_every_list_and_every_row_is_shown(browser: Client, model: type[Model]) -> None:
     rows = list(model._default_manager.all())
@@ -103,7 +117,7 @@ def test_every_list_and_every_row_is_shown(browser: Client, model: type[Model]) 
         page(browser, model, "history", row.pk)
 
 
-@pytest.mark.usefixtures("_rows")
+@pytest.mark.usefixtures("_scored")
 @every_model
 def test_every_column_sorts_and_every_search_searches(browser: Client, model: type[Model]) -> None:
     columns = len(admin.site._registry[model].list_display)

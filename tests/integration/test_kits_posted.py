@@ -208,7 +208,16 @@ def test_a_name_is_taken_once(api: Api) -> None:
     assert RawData.objects.count() == 1
 
 
-def test_metrics_of_a_kit_are_its_own(api: Api) -> None:
+def test_a_kit_takes_more_of_ramps_score_types_once_it_is_prepared(api: Api) -> None:
     raw_data = accepted(api.send("kit/", body(KIT)))["id"]
+    metrics = f"rawdata/{raw_data}/metrics/"
+    refused(api, metrics, {"metrics": ["Accuracy"]}, "metrics", "not prepared yet")
     prepare(raw_data)
-    refused(api, f"rawdata/{raw_data}/metrics/", {"metrics": ["accuracy"]}, "metrics", "problem.py")
+    refused(api, metrics, {"metrics": ["accuracy"]}, "metrics", "did you mean Accuracy")
+    refused(api, metrics, {"metrics": ["err"]}, "metrics", "Unknown metric")
+    assert accepted(api.send(metrics, {"metrics": ["NegativeLogLikelihood"]}), 200)["metrics"] == [
+        *("err", "acc"),
+        "NegativeLogLikelihood",
+    ]
+    board = accepted(api.ask(f"rawdata/{raw_data}/leaderboard/"), 200)
+    assert [metric["lower_is_better"] for metric in board["metrics"]] == [True, False, True]
