@@ -63,7 +63,7 @@ class Job(models.Model):
 
     id = models.UUIDField(primary_key=True, default=uuid.uuid4, editable=False)
     kind = models.CharField(max_length=16, choices=_choices(JobKind))
-    queue = models.CharField(max_length=16)
+    queue = models.CharField(max_length=64)
     # No index: it would cost each job three insertions, for the rare deletion of a user.
     owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, db_index=False
@@ -214,6 +214,8 @@ class RawData(models.Model):
     kit = models.BooleanField(default=False, db_default=False)
     # Which of a kit's data to read, if its functions take such a label.
     data_label = models.CharField(max_length=100, default="", db_default="", blank=True)
+    # The runners' environment that it wants; "": their own Python.
+    environment = models.CharField(max_length=32, default="", db_default="", blank=True)
     # Since when it takes no submissions any more, and shows test scores to everybody.
     closed_at = models.DateTimeField(null=True, blank=True)
     # No more rows than this can be in the csv: its lines. Null for custom data.
@@ -464,6 +466,8 @@ class Runner(models.Model):
     leaving = models.BooleanField(default=False)
     # What does not keep submissions in on its machine, which was told to trust them (datarun runner check).
     unprotected = models.JSONField(default=list)
+    # What it offers beside its own Python: name → versions.
+    environments = models.JSONField(default=dict, db_default={})
     # Speaks another contract version: it gets no work.
     incompatible = models.BooleanField(default=False)
     last_seen = models.DateTimeField(null=True, blank=True)

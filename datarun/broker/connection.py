@@ -10,7 +10,7 @@ from functools import partial
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from amqp.exceptions import AMQPError
+from amqp.exceptions import AMQPError, ChannelError
 from kombu import Connection, Consumer, Exchange, Message, Producer, Queue
 from kombu.exceptions import OperationalError
 
@@ -87,6 +87,21 @@ def declare_all(connection: Connection) -> None:
         queue(name)(channel).declare()
     for name in queues.REPORTED:
         queue(name)(channel).bind_to(queues.REPORTS, routing_key=name)
+
+
+def declare(connection: Connection, name: str) -> None:
+    """Makes this queue, if there is none."""
+    queue(name)(connection.default_channel).declare()
+
+
+def exists(connection: Connection, name: str) -> bool:
+    """Whether somebody has made this queue."""
+    try:
+        with connection.channel() as channel:  # which a queue that is missing closes
+            channel.queue_declare(name, passive=True)
+    except ChannelError:
+        return False
+    return True
 
 
 def report(connection: Connection, queue_name: str, *bodies: bytes) -> None:

@@ -57,6 +57,8 @@ class Data:
     kit: bool = False
     # Which of a kit's data to read, if its functions take such a label.
     data_label: str | None = None
+    # The runner's environment that it wants; "": the runner's own Python.
+    environment: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -279,6 +281,8 @@ class Heartbeat:
     leaving: bool = False
     # What does not keep submissions in on this machine, which was told to trust them.
     unprotected: tuple[str, ...] = ()
+    # The environments that it offers beside its own: name → versions.
+    environments: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
 
 
 Order = PrepareOrder | FoldOrder | EnsembleOrder

@@ -13,6 +13,9 @@ ORDER_QUEUES = (LIGHT, HEAVY, PREPARATION)
 #: The priorities that a submission fold may have: the queue it is trained on.
 PRIORITIES = (LIGHT, HEAVY)
 
+#: Names of environments: virtual environments of a runner, with versions of their own.
+ENVIRONMENT = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}")
+
 #: Claims and outcomes: everything that moves a job's state, in order.
 RESULTS = "results"
 #: Heartbeats and stages: may be lost without harm.
@@ -26,6 +29,17 @@ PARKED = "parked"
 #: of other runners among them; this one leads to what the master reads, and nowhere else.
 REPORTS = "reports"
 REPORTED = (RESULTS, EVENTS, PARKED)
+
+
+def in_environment(queue: str, environment: str) -> str:
+    """The queue of the jobs of `queue` that want this environment; "" is the runner's own."""
+    return f"{queue}@{environment}" if environment else queue
+
+
+def parts(queue: str) -> tuple[str, str]:
+    """What `in_environment` was given."""
+    name, _, environment = queue.partition("@")
+    return name, environment
 
 
 def control(runner: str) -> str:

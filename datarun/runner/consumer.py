@@ -23,6 +23,7 @@ from datarun.broker import connection as broker
 from datarun.contract import queues, wire
 from datarun.contract.messages import CONTRACT_VERSION, Heartbeat, Stop
 
+from . import environments
 from .app import settings
 from .blobs import BlobStore
 from .events import EventSender
@@ -61,7 +62,13 @@ class Consumer:
     ) -> None:
         self._unprotected = controller.unprotected
         self._name, self._pool, self._controller, self._on_ready = hostname, pool, controller, init_callback
-        self._queues = tuple(sorted(app.amqp.queues.consume_from))
+        self._environments = environments.read(settings.environments)
+        served = sorted(app.amqp.queues.consume_from)
+        self._queues = tuple(
+            queues.in_environment(name, environment)
+            for environment in ("", *self._environments)
+            for name in served
+        )
         self._stopping = threading.Event()
         blobs = BlobStore(settings.master_url, settings.token, settings.cache / hostname, self._stopping)
         threads = max(1, (os.cpu_count() or 1) // controller.concurrency)
@@ -76,6 +83,7 @@ class Consumer:
             soft_time_limit=controller.soft_time_limit,
             name=hostname,
             spares=controller.concurrency,
+            environments=self._environments,
         )
         taken, events = TakenOrders(), EventSender(settings.broker_url, self._stopping)
         events.start()
@@ -187,6 +195,7 @@ class Consumer:
             versions=_versions(),
             unprotected=self._unprotected,
             leaving=leaving,
+            environments={name: each.versions for name, each in self._environments.items()},
         )
         broker.report(connection, queues.EVENTS, wire.encode(heartbeat))
 

@@ -27,6 +27,8 @@ class RunnerSettings:
     trust_submissions: bool
     # Seconds that running jobs get when the runner is asked to stop.
     grace: float
+    # Pythons beside the runner's own: see `datarun.runner.environments`.
+    environments: tuple[str, ...]
 
     @classmethod
     def read(cls, env: Environment | None = None) -> "RunnerSettings":
@@ -45,6 +47,7 @@ class RunnerSettings:
             log_format=env.choice("DR_LOG_FORMAT", "text", logs.FORMATS),
             trust_submissions=env.boolean("DR_TRUST_SUBMISSIONS", False),
             grace=env.seconds("DR_GRACE", 10),
+            environments=env.names("DR_ENVIRONMENTS"),
         )
 
 

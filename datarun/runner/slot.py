@@ -29,6 +29,7 @@ logger = logging.getLogger(__name__)
 _RETRY = 1.0  # seconds until a lost connection is tried again
 _WAIT = 0.5  # seconds between two looks at whether to stop
 _EMPTY = 0.2  # seconds that a queue which was empty is passed over, while others have orders
+_LOOK = 2.0  # seconds between two looks for queues that are absent
 _PATIENCE = 0.1  # seconds until the master is told how far a fold is
 _AVOID = 1.0  # seconds that an order which this runner should avoid is left to others
 _AVOID_TIMES = 10  # then nobody else takes it
@@ -74,9 +75,9 @@ class Slot:
         stopping: threading.Event,
         grace: float,
     ) -> None:
-        self._runner, self._broker_url, self._queue_names = runner, broker_url, queue_names
-        self._turns = cycle(queue_names)
-        self._empty_until = dict.fromkeys(queue_names, 0.0)
+        self._runner, self._broker_url, self._all_queues = runner, broker_url, queue_names
+        self._empty_until: dict[str, float] = {}
+        self._forget_queues()
         self._executor, self._taken, self._events = executor, taken, events
         self._stopping, self._grace = stopping, grace
         # What is still to be said of jobs that have ended.
@@ -130,6 +131,7 @@ class Slot:
 
     def _serve(self, connection: Connection) -> None:
         """Serves until it is time to stop, or a job ran for so long that the broker gave the connection up."""
+        self._forget_queues()
         self._deliver(connection)
         while not self._stopping.is_set():
             message = self._take(connection)
@@ -151,6 +153,7 @@ class Slot:
                 self._stopping.wait(_WAIT)
                 broker.keep_alive(connection)
                 continue
+            self._look_for_queues(connection)
             # The queues in turn, so that none waits for as long as another has orders.
             for name in islice(self._turns, len(self._queue_names)):
                 if time.monotonic() < self._empty_until[name]:
@@ -162,17 +165,36 @@ class Slot:
             self._is_busy = False
             self._deliver(connection)
             message = self._wait_for_one(connection)
-            self._empty_until = dict.fromkeys(self._queue_names, 0.0)
+            self._empty_until = dict.fromkeys(self._all_queues, 0.0)
             if message is not None:
                 return message
         return None
+
+    def _forget_queues(self) -> None:
+        """Those of environments are made by the master, once a data set wants one: until then they are absent."""
+        self._absent = [name for name in self._all_queues if queues.parts(name)[1]]
+        self._queue_names = [name for name in self._all_queues if name not in self._absent]
+        self._turns, self._next_look = cycle(self._queue_names), float("-inf")
+        self._empty_until = dict.fromkeys(self._all_queues, 0.0)
+
+    def _look_for_queues(self, connection: Connection) -> None:
+        if not self._is_time_to_look:
+            return
+        found = [name for name in self._absent if broker.exists(connection, name)]
+        self._absent = [name for name in self._absent if name not in found]
+        self._queue_names += found
+        self._turns, self._next_look = cycle(self._queue_names), time.monotonic() + _LOOK
+
+    @property
+    def _is_time_to_look(self) -> bool:
+        return bool(self._absent) and time.monotonic() > self._next_look
 
     def _wait_for_one(self, connection: Connection) -> Message | None:
         """The first order that comes to any of the queues, which are empty; or None when it is to take none."""
         inbox: list[Message] = []
         consumer = broker.consumer(connection.default_channel, self._queue_names, inbox.append, prefetch=1)
         consumer.consume()
-        while not inbox and self._takes_orders:
+        while not inbox and self._takes_orders and not self._is_time_to_look:
             try:
                 connection.drain_events(timeout=_WAIT)
             except TimeoutError:

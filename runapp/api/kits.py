@@ -11,7 +11,7 @@ from rest_framework.views import APIView
 from runapp.services import kits
 
 from .requests import user_of, valid
-from .serializers import Packed, RawDataOut, Text
+from .serializers import Packed, RawDataOut, Text, environment_field
 
 
 class KitIn(serializers.Serializer[Any]):
@@ -23,6 +23,7 @@ class KitIn(serializers.Serializer[Any]):
         allow_blank=True,
         help_text="Which of its data to read, if its functions take a data_label.",
     )
+    environment = environment_field()
     submissions = serializers.BooleanField(
         default=False, help_text="Submit those of its folder submissions/ too."
     )
@@ -49,5 +50,7 @@ class KitList(APIView):
         given = valid(KitIn(data=request.data))
         with_submissions = given.pop("submissions")
         user = user_of(request)
-        created = kits.post(user, given["name"], given["zip"], given["data_label"], with_submissions)
+        created = kits.post(
+            user, given["name"], given["zip"], given["data_label"], with_submissions, given["environment"]
+        )
         return Response(KitOut(created).data, status=status.HTTP_201_CREATED)

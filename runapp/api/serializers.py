@@ -28,6 +28,15 @@ class Text(serializers.CharField):
         return super().to_internal_value(data)
 
 
+def environment_field() -> Text:
+    return Text(
+        max_length=32,
+        default="",
+        allow_blank=True,
+        help_text='The environment of runners that it wants; "": their own Python.',
+    )
+
+
 class _Id(serializers.IntegerField):
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(min_value=0, max_value=_MAX_ID, **kwargs)
@@ -120,6 +129,7 @@ class RawDataIn(serializers.Serializer[Any]):
     files = PackedFiles(help_text="File name → base64(zlib(bytes)).")
     cv = CrossValidationField(default=None, allow_null=True)
     metrics = MetricsField(default=None, allow_null=True)
+    environment = environment_field()
     time_limit = serializers.FloatField(
         min_value=1,
         max_value=_LONGEST,
@@ -153,6 +163,7 @@ class RawDataOut(serializers.ModelSerializer[RawData]):
             "data_label",
             "time_limit",
             "soft_time_limit",
+            "environment",
             "created_at",
             "closed_at",
         )
@@ -329,6 +340,9 @@ class RunnerOut(serializers.Serializer[Any]):
     slots = serializers.IntegerField(help_text="How many jobs it runs at a time.")
     runs = RunningOut(many=True)
     versions = serializers.DictField(child=serializers.CharField())
+    environments = serializers.DictField(
+        child=serializers.DictField(), help_text="What it offers beside its own Python: name → versions."
+    )
     unprotected = serializers.ListField(
         child=serializers.CharField(),
         help_text="What does not keep submissions in there: it was told to trust them.",

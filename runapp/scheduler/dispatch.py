@@ -35,6 +35,7 @@ class Dispatcher:
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._turns = fairness.Turns()
+        self._declared = set(queues.ORDER_QUEUES)
         #: Whether the last round left jobs that wait for a slot.
         self.behind = False
         # A broker may be connected and take nothing, for want of memory or disk: then no job is queued in vain.
@@ -62,6 +63,9 @@ class Dispatcher:
     def _publish(self, name: str, limit: int, others: bool) -> int:
         """One batch: at most `limit` jobs are queued, and their orders published."""
         started = time.monotonic()
+        if name not in self._declared:  # of an environment
+            broker.declare(self._connection, name)
+            self._declared.add(name)
         queued = states.queue(ids := self._turns.next(name, limit))
         unpublished = set(queued)
         try:

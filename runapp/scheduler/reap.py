@@ -9,7 +9,6 @@ from django.db.models import BooleanField, ExpressionWrapper, Q
 from django.db.models.functions import Now
 
 from datarun import logs
-from datarun.contract import queues
 from datarun.contract.states import JobState
 from runapp import states
 from runapp.models import Job
@@ -123,6 +122,7 @@ def _is_idle(queue: str, settled: timedelta) -> bool:
     """Whether a slot that serves the queue has been free for so long. It may serve other queues too."""
     serving = runners.serving(queue)
     theirs = Job.objects.filter(runner__in=[runner.name for runner in serving])
-    just_ended = theirs.filter(queue__in=queues.ORDER_QUEUES, finished_at__gt=Now() - settled)
+    served = {name for runner in serving for name in runner.queues}
+    just_ended = theirs.filter(queue__in=served, finished_at__gt=Now() - settled)
     busy = theirs.filter(state=JobState.RUNNING).count() + just_ended.count()
     return busy < sum(runner.slots for runner in serving)

@@ -11,7 +11,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from numpy.typing import NDArray
 
-from datarun.contract import metrics, splitters
+from datarun.contract import metrics, queues, splitters
 from datarun.contract.elements import parse_elements
 from datarun.contract.failures import FailureKind
 from datarun.contract.messages import CrossValidation, FoldRows, Outcome
@@ -272,7 +272,7 @@ def _insert(version: PreparedData, submissions: Sequence[Submission], cut: Seque
 def _job(owner: User | None, submission: Submission, fold_id: int) -> Job:
     return Job(
         kind=JobKind.FOLD,
-        queue=submission.priority,
+        queue=queues.in_environment(submission.priority, submission.raw_data.environment),
         owner=owner,
         share=fairness.share_of(owner, submission),
         databoard_sf_id=fold_id,

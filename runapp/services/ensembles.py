@@ -87,7 +87,7 @@ def _job(ensemble: Ensemble, pause: timedelta) -> Job:
     owner = (ensemble.submission or ensemble.raw_data).owner
     return Job(
         kind=JobKind.ENSEMBLE,
-        queue=queues.PREPARATION,
+        queue=queues.in_environment(queues.PREPARATION, ensemble.raw_data.environment),
         owner=owner,
         share=fairness.share_of(owner, ensemble.submission),
         not_before=Now() + pause,

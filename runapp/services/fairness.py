@@ -18,7 +18,7 @@ from datarun.contract import queues
 from datarun.contract.states import JobState
 from runapp.models import Job, Submission
 
-from . import runners
+from . import environments, runners
 
 _WAITS = f"state = '{JobState.CREATED}' AND NOT waits_for_data"
 _READY = f"{_WAITS} AND not_before <= statement_timestamp()"
@@ -103,6 +103,7 @@ class Turns:
 
     def in_turn(self) -> list[str]:
         """The queues in the order to ask for `next`: what one takes of a share's cap, the others lack."""
+        self._queues += [name for name in environments.order_queues() if name not in self._queues]
         return list(self._queues)
 
     def next(self, queue: str, limit: int) -> list[UUID]:

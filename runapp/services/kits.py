@@ -15,7 +15,7 @@ from django.db import IntegrityError, transaction
 from datarun.contract import transfer
 from runapp.models import RawData
 
-from . import archives, checks, contents, raw_data, submitting
+from . import archives, checks, contents, environments, raw_data, submitting
 from .contents import Content, Contents
 from .errors import BadInput
 
@@ -76,7 +76,12 @@ def sort(found: Contents) -> Kit:
 
 
 def post(
-    owner: User | None, name: str, packed: object, data_label: str = "", with_submissions: bool = False
+    owner: User | None,
+    name: str,
+    packed: object,
+    data_label: str = "",
+    with_submissions: bool = False,
+    environment: str = "",
 ) -> RawData:
     """Stores a kit, base64(zlib(zip file)), as a data set, has it prepared, and submits what came with it."""
     try:
@@ -84,12 +89,17 @@ def post(
     except transfer.TransferError as error:
         raise BadInput("zip", str(error)) from error
     with opened(contents.of_bytes(content)) as kit:
-        return create(owner, name, kit, data_label, with_submissions)
+        return create(owner, name, kit, data_label, with_submissions, environment)
 
 
 @transaction.atomic
 def create(
-    owner: User | None, name: str, kit: Kit, data_label: str = "", with_submissions: bool = False
+    owner: User | None,
+    name: str,
+    kit: Kit,
+    data_label: str = "",
+    with_submissions: bool = False,
+    environment: str = "",
 ) -> RawData:
     """The same of a kit that has been read."""
     if RawData.objects.filter(name=name).exists():
@@ -102,6 +112,7 @@ def create(
                 module=PROBLEM,
                 kit=True,
                 data_label=data_label,
+                environment=environments.checked(environment),
                 owner=owner,
             )
     except IntegrityError as error:  # somebody else took the name meanwhile

@@ -87,6 +87,7 @@ def _data(raw_data: RawData) -> Data:
         module=raw_data.module or None,
         kit=raw_data.kit,
         data_label=raw_data.data_label or None,
+        environment=raw_data.environment,
     )
 
 

@@ -19,7 +19,7 @@ from datarun.contract.states import TERMINAL_STATES, JobKind, JobState
 from runapp import states
 from runapp.models import Job, PreparedData, RawData, Submission, SubmissionFold
 
-from . import checks, contents, cross_validation, ensembles, fairness, wakeup
+from . import checks, contents, cross_validation, ensembles, environments, fairness, wakeup
 from .contents import Contents
 from .errors import BadInput
 
@@ -39,6 +39,7 @@ class PostedRawData:
     metrics: object = None
     time_limit: float | None = None
     soft_time_limit: float | None = None
+    environment: str = ""
 
 
 def create(owner: User | None, posted: PostedRawData) -> RawData:
@@ -89,6 +90,7 @@ def keep(owner: User | None, posted: PostedRawData, files: Contents) -> RawData:
                 metrics=metrics,
                 time_limit=posted.time_limit,
                 soft_time_limit=posted.soft_time_limit,
+                environment=environments.checked(posted.environment),
                 owner=owner,
             )
     except IntegrityError as error:  # somebody else took the name meanwhile
@@ -215,7 +217,7 @@ def _prepare(owner: User | None, raw_data: RawData, **parameters: Any) -> Prepar
     if version is None:
         job = Job.objects.create(
             kind=JobKind.PREPARE,
-            queue=queues.PREPARATION,
+            queue=queues.in_environment(queues.PREPARATION, raw_data.environment),
             owner=owner,
             share=fairness.share_of(owner),
         )

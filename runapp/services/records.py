@@ -10,7 +10,7 @@ import numpy as np
 from django.contrib.auth.models import User
 from django.db import transaction
 
-from datarun.contract import npy
+from datarun.contract import npy, queues
 from datarun.contract.messages import Limits, Outcome
 from datarun.contract.states import JobKind, JobState
 from runapp.models import Job, Record, Replay, Score, SubmissionFold
@@ -64,7 +64,7 @@ def replay(owner: User | None, fold: SubmissionFold) -> Replay:
         raise BadInput("fold", f"Fold {fold.pk} has no results to compare with: it is {fold.job.state}.")
     job = Job.objects.create(
         kind=JobKind.FOLD,
-        queue=fold.priority,
+        queue=queues.in_environment(fold.priority, fold.databoard_s.raw_data.environment),
         owner=owner,
         share=fairness.share_of(owner, fold.databoard_s),
     )

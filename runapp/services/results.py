@@ -32,7 +32,7 @@ from datarun.contract.states import JobKind, JobState
 from runapp import states
 from runapp.models import Dropped, Job, LogPiece, PreparedData, Runner
 
-from . import cross_validation, ensembles, ingest, metrics, raw_data
+from . import cross_validation, ensembles, environments, ingest, metrics, raw_data
 
 logger = logging.getLogger(__name__)
 
@@ -104,7 +104,8 @@ def _kinds(results: Collection[_End]) -> dict[str, str]:
     if not results:
         return {}
     # What is not in flight now has nothing to report that counts.
-    in_flight = Job.objects.filter(queue=queues.PREPARATION, state__in=states.IN_FLIGHT)
+    theirs = environments.order_queues(queues.PREPARATION)
+    in_flight = Job.objects.filter(queue__in=theirs, state__in=states.IN_FLIGHT)
     said = {result.job for result in results}
     return {str(id): kind for id, kind in in_flight.values_list("pk", "kind") if str(id) in said}
 
@@ -299,6 +300,7 @@ def _note_heartbeat(heartbeat: Heartbeat) -> list[Told]:
             "running": list(heartbeat.running),
             "leaving": heartbeat.leaving,
             "unprotected": list(heartbeat.unprotected),
+            "environments": {name: dict(versions) for name, versions in heartbeat.environments.items()},
             "incompatible": False,
             "last_seen": Now(),
         },

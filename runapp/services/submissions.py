@@ -8,6 +8,7 @@ from django.contrib.auth.models import User
 from django.db import IntegrityError, transaction
 from django.db.models import Q
 
+from datarun.contract import queues
 from datarun.contract.elements import parse_elements
 from datarun.contract.failures import FailureKind
 from datarun.contract.states import TERMINAL_STATES, JobKind, JobState
@@ -152,7 +153,7 @@ def _start(fold: SubmissionFold, owner: User | None, version: PreparedData | Non
     ready = version is not None and version.job.state == JobState.SUCCEEDED
     fold.job = Job.objects.create(
         kind=JobKind.FOLD,
-        queue=fold.priority,
+        queue=queues.in_environment(fold.priority, fold.databoard_s.raw_data.environment),
         owner=owner,
         share=fairness.share_of(owner, fold.databoard_s),
         waits_for_data=not ready,

@@ -15,7 +15,7 @@ from datarun.contract.states import JobState
 from runapp import states
 from runapp.models import Job, PreparedData
 
-from . import fairness, lease, runners
+from . import environments, fairness, lease, runners
 
 _RECENT = 50  # jobs that durations are estimated from
 _SHORTEST = 1e-3  # seconds that any job takes
@@ -87,7 +87,7 @@ def explain(job: Job) -> Waiting | None:
         return Waiting("No scheduler is at work: none runs, or none reaches the broker.", position)
     slots = _slots(job.queue)
     if not slots.number:
-        return Waiting(f"No live runner serves queue {job.queue}.", position)
+        return Waiting(_unserved(job.queue), position)
     seconds = _seconds_for(position, slots)
     if job.state == JobState.QUEUED:
         return Waiting(_in_broker(position, slots), position, seconds)
@@ -101,7 +101,7 @@ def explain(job: Job) -> Waiting | None:
 def summary() -> list[str]:
     """A sentence for each queue whose jobs wait: how many, and why the first of them does."""
     kinds: dict[str, QuerySet[Job]] = {}
-    for name in queues.ORDER_QUEUES:
+    for name in environments.order_queues():
         queued = Job.objects.filter(queue=name, state=JobState.QUEUED)
         kinds[f"in queue {name}"] = queued.order_by("queued_at", "created_at", "pk")
         kinds[f"for queue {name}"] = fairness.ready(name).order_by("created_at", "pk")
@@ -147,6 +147,13 @@ def for_data(version: PreparedData | None) -> Waiting:
         why = f"The preparation of its data set has just ended (job {preparation.pk})."
         prepared_in = 0.0
     return Waiting(why, seconds=prepared_in)
+
+
+def _unserved(queue: str) -> str:
+    name, environment = queues.parts(queue)
+    if environment:
+        return f"No live runner that serves {name} has environment {environment!r}."
+    return f"No live runner serves queue {name}."
 
 
 def _for_data(job: Job) -> Waiting:

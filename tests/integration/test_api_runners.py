@@ -41,7 +41,7 @@ def states_of(api: Api) -> dict[str, str]:
 
 
 def test_it_shows_what_a_runner_says_of_itself(api: Api) -> None:
-    live("runner-1", slots=4, serves=[L, H])
+    live("runner-1", slots=4, serves=[L, H], environments={"old": {"numpy": "1.26.4"}})
     (row,) = listed(api)
     assert row.pop("last_seen") is not None
     assert row == {
@@ -51,6 +51,7 @@ def test_it_shows_what_a_runner_says_of_itself(api: Api) -> None:
         "slots": 4,
         "runs": [],
         "versions": {"numpy": "2.0"},
+        "environments": {"old": {"numpy": "1.26.4"}},
         "unprotected": [],
     }
 

@@ -73,8 +73,8 @@ def command(*arguments: str) -> list[str]:
 
 
 @contextmanager
-def running(folder: Path, master: Broker, bench: Bench, *arguments: str) -> Iterator[Runner]:
-    settings = {"BROKER_URL": master.url, "MASTER_URL": bench.blobs.url, "DR_GRACE": str(GRACE)}
+def running(folder: Path, master: Broker, bench: Bench, *arguments: str, **more: str) -> Iterator[Runner]:
+    settings = {"BROKER_URL": master.url, "MASTER_URL": bench.blobs.url, "DR_GRACE": str(GRACE), **more}
     arguments = arguments or ("-Q", "L,celery", "-c", "1", "-n", "r1@%h")
     log = folder / "runner.log"
     with log.open("wb") as output:

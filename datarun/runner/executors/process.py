@@ -41,6 +41,7 @@ from datarun.contract.splitters import MOST_FOLDS
 from datarun.contract.states import JobKind, Stage
 from datarun.runner import predictions
 from datarun.runner.blobs import BlobError, BlobStore
+from datarun.runner.environments import Environment
 from datarun.runner.sandbox import imports, labels
 from datarun.runner.sandbox import run as sandbox
 from datarun.runner.sandbox.cgroup import Cgroups
@@ -96,7 +97,8 @@ class ProcessExecutor:
 
     `threads` is what a job's native libraries may use; `time_limit` and `soft_time_limit` are this runner's
     own limits in seconds, the smaller ones count. `name` tells its control groups from those of other runners.
-    `spares` is how many children are forked ahead, at most, for the next folds on a data set.
+    `spares` is how many children are forked ahead, at most, for the next folds on a data set. `environments`
+    are the Pythons that data sets may ask for beside this one.
     """
 
     def __init__(
@@ -108,11 +110,13 @@ class ProcessExecutor:
         soft_time_limit: float | None = None,
         name: str = "runner",
         spares: int = 0,
+        environments: Mapping[str, Environment] | None = None,
     ) -> None:
         self._blobs, self._threads = blobs, threads
         self._time_limit, self._soft_time_limit = time_limit, soft_time_limit
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._zygotes, self._spares = Zygotes(scratch), spares
+        self._environments = {**(environments or {}), "": Environment()}
         self._cgroups = Cgroups(name)
         self._funerals: deque[Future[None]] = deque()
         self._undertaker = ThreadPoolExecutor(_UNDERTAKERS, thread_name_prefix="undertaker")
@@ -229,7 +233,7 @@ class ProcessExecutor:
     # --- preparing a data set ------------------------------------------------------------------------
 
     def _prepare(self, job: "_Job", order: PrepareOrder, limits: Limits) -> None:
-        zygote = self._zygotes.new(_IMPORTED[_kind(order.data)])
+        zygote = self._new_zygote(order.data)
         try:
             zygote.wait_until_ready(job.go_on)
             folder = _new_folder(zygote)
@@ -298,6 +302,11 @@ class ProcessExecutor:
             if data.files.get(name) != self._blobs.hash_file(path):
                 yield name, path
 
+    def _new_zygote(self, data: Data) -> Zygote:
+        if data.environment not in self._environments:
+            raise Refused(FailureKind.ENVIRONMENT, f"This runner has no environment {data.environment!r}.")
+        return self._zygotes.new(_IMPORTED[_kind(data)], self._environments[data.environment].python)
+
     # --- a data set in memory ------------------------------------------------------------------------
 
     @contextmanager
@@ -315,7 +324,7 @@ class ProcessExecutor:
 
     def _load(self, job: "_Job", data: Data, limits: Limits) -> Zygote:
         """Starts a zygote; a child of it, the loader, reads the data, hands X to it and labels to this process."""
-        zygote = self._zygotes.new(_IMPORTED[_kind(data)])
+        zygote = self._new_zygote(data)
         try:
             self._put_files(zygote.folder / "data", data.files, copy=False)
             zygote.give(zygote.folder / "data")
@@ -396,7 +405,14 @@ class ProcessExecutor:
         job.made = self._predictions(job, order, ending.predictions)
         if order.metrics:
             job.made["scores"] = self._scores(job, order, limits, zygote, ending.predictions, after)
-            job.made["facts"] = {"seed": task.seed, "threads": task.threads, **scoring.surroundings()}
+            job.made["facts"] = {"seed": task.seed, "threads": task.threads, **self._surroundings(order.data)}
+
+    def _surroundings(self, data: Data) -> dict[str, Any]:
+        """What the record of a fold says of the machine, and of the Python that ran it."""
+        if not data.environment:
+            return scoring.surroundings()
+        versions = dict(self._environments[data.environment].versions)
+        return {**scoring.surroundings(), "python": versions.pop("python"), "versions": versions}
 
     # --- scores --------------------------------------------------------------------------------------
 
@@ -588,7 +604,7 @@ def _new_folder(zygote: Zygote) -> JobFolder:
 def _key(data: Data) -> str:
     """Names a data set by all that its zygote depends on."""
     how = (data.module, data.kit, data.data_label, data.target_column, data.train_rows, data.test_rows)
-    return json.dumps([sorted(data.files.items()), how])
+    return json.dumps([sorted(data.files.items()), how, data.environment])
 
 
 def _kind(data: Data) -> str:

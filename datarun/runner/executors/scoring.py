@@ -8,9 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from datarun.contract.metrics import SCORE_TYPES
+from datarun.runner.environments import PACKAGES
 
-#: What decides what a fold computes, beside its code and data.
-_PACKAGES = ("joblib", "numpy", "pandas", "ramp-workflow", "scikit-learn", "scipy", "threadpoolctl")
 _PARTS = ("train", "valid", "test")
 
 
@@ -39,7 +38,7 @@ def _is_number(value: object) -> bool:
 def surroundings() -> dict[str, Any]:
     """What a score depends on beside code, data and folds, on this machine: `cpu`, `python`, `versions`."""
     versions = {}
-    for name in _PACKAGES:
+    for name in PACKAGES:
         try:
             versions[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:

@@ -4,6 +4,7 @@ One zygote a data set. Nothing here reads what a child or a module wrote but the
 """
 
 import contextlib
+import importlib.util
 import json
 import logging
 import os
@@ -54,10 +55,18 @@ class Zygote:
 
     data/  the data set's files, put there by whoever makes the zygote
     jobs/  a folder for each job that runs
-    lib/   where it finds this package, and nothing else of the folder that the package is in
+    lib/   where it finds this package and what locks it down, and nothing else of the folders that these are in
+
+    `python` runs it, which need not be the one that runs this.
     """
 
-    def __init__(self, folder: Path, modules: Sequence[str] = (), user: int | None = None) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        modules: Sequence[str] = (),
+        user: int | None = None,
+        python: Path = Path(sys.executable),
+    ) -> None:
         """`user` is who it and its children are to be, if somebody else than the runner."""
         self.folder, self._user = folder, user
         self.used = time.monotonic()
@@ -71,6 +80,8 @@ class Zygote:
         for name in ("data", "jobs", "lib"):
             (folder / name).mkdir(mode=0o755)
         (folder / "lib" / _PACKAGE.name).symlink_to(_PACKAGE)
+        if (locks := importlib.util.find_spec("pyseccomp")) is not None and locks.origin is not None:
+            shutil.copy(locks.origin, folder / "lib")
         if user is not None:
             os.chown(folder, 0, user)
             folder.chmod(0o710)
@@ -78,7 +89,7 @@ class Zygote:
         self._control, theirs = socket.socketpair()
         with theirs:
             command = (
-                sys.executable,
+                str(python),
                 "-P",
                 "-m",
                 "datarun.runner.sandbox",
@@ -212,9 +223,9 @@ class Zygotes:
         self._ending = threading.Event()
         threading.Thread(target=self._sweep, name="zygotes", daemon=True).start()
 
-    def new(self, modules: Sequence[str] = ()) -> Zygote:
+    def new(self, modules: Sequence[str] = (), python: Path = Path(sys.executable)) -> Zygote:
         user = users.pick() if self._own_users else None
-        return Zygote(Path(tempfile.mkdtemp(dir=self._folder)).resolve(), modules, user)
+        return Zygote(Path(tempfile.mkdtemp(dir=self._folder)).resolve(), modules, user, python)
 
     @contextmanager
     def loaded(self, key: str, load: Callable[[], Zygote], go_on: Callable[[], bool]) -> Iterator[Zygote]:

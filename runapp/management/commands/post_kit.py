@@ -17,6 +17,7 @@ class Command(BaseCommand):
         parser.add_argument("kit", type=Path)
         parser.add_argument("--name", required=True)
         parser.add_argument("--data-label", default="", help="which of its data to read, if it has several")
+        parser.add_argument("--environment", default="", help="the runners' environment that it wants")
         parser.add_argument("--submissions", action="store_true", help="submit those of its submissions/ too")
         add_user(parser)
 
@@ -28,7 +29,12 @@ class Command(BaseCommand):
             owner = user_named(options["user"])
             with kits.opened_path(path) as kit:
                 created = kits.create(
-                    owner, options["name"], kit, options["data_label"], options["submissions"]
+                    owner,
+                    options["name"],
+                    kit,
+                    options["data_label"],
+                    options["submissions"],
+                    options["environment"],
                 )
         except BadInput as error:
             raise CommandError(error.message) from error
