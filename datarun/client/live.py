@@ -3,6 +3,7 @@
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from copy import copy
 from typing import Any
 
 from .resources import Fold, Submission
@@ -38,7 +39,8 @@ class _Terminal:
     def __call__(self, submission: Submission, folds: Callable[[], Sequence[Fold]]) -> None:
         from .render import SubmissionView
 
-        self._live.update(SubmissionView(submission, folds()))
+        # A copy, for it is drawn again while the submission is read again.
+        self._live.update(SubmissionView(copy(submission), folds()))
 
 
 class _Lines:

@@ -257,9 +257,8 @@ class SubmissionView:
         if not shown:
             return
         lines = Table(box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))
-        for _ in range(4):
+        for _ in range(5):
             lines.add_column(no_wrap=True)
-        lines.add_column(overflow="fold")
         for fold in shown:
             stages = {"done": 3, "running": _STAGES.get(fold.stage, 0)}.get(fold.state, 0)
             style = _STYLES.get(fold.state, "")

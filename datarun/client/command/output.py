@@ -126,8 +126,8 @@ class _BytesBar:
             console = self._output.messages
             hidden = self._output.as_json or not console.is_terminal
             self._bar = Progress(*columns, console=console, disable=hidden, transient=True)
+            self._bar.add_task(self._what, total=total)
             self._bar.start()
-            self._bar.add_task(self._what)
         self._bar.update(self._bar.task_ids[0], completed=done, total=total)
 
     def __exit__(self, *error: object) -> None:
