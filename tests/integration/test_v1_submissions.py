@@ -354,6 +354,7 @@ def test_the_leaderboard_comes_in_pages(flowers: RawData, ada: V1) -> None:
         page = ada.get(page["next"]).json()
         names += [row["name"] for row in page["results"]]
     assert sorted(names) == list("01234")
+    assert page["blended"] == {}
     etag = ada.ask("datasets/flowers/leaderboard/").headers["ETag"]
     assert ada.get("/api/v1/datasets/flowers/leaderboard/", HTTP_IF_NONE_MATCH=etag).status_code == 304
     problem(ada.ask("datasets/flowers/leaderboard/", cursor="x"), 400)

@@ -15,10 +15,10 @@ from runapp.services import leaderboard, reports, versions
 from runapp.services.errors import BadInput
 from runapp.services.leaderboard import Wanted
 
-from .base import limit_of, page_of
+from .base import limit_of
 from .datasets import DATASET, DatasetView
 from .described import LIST, answers
-from .shapes import Shape, Together
+from .shapes import OfFold, Shape, Together
 
 
 class TestedOut(Shape):
@@ -41,6 +41,13 @@ class LeaderboardRowOut(Shape):
     created_at = serializers.DateTimeField()
 
 
+class LeaderboardPageOut(Shape):
+    results = LeaderboardRowOut(many=True)
+    next = serializers.URLField(allow_null=True, help_text="Of the next page.")
+    previous = serializers.URLField(allow_null=True)
+    blended = OfFold(help_text="part → metric → value: what the best of all submissions score together.")
+
+
 class Leaderboard(DatasetView):
     @extend_schema(
         parameters=[
@@ -51,7 +58,7 @@ class Leaderboard(DatasetView):
         ],
         responses=answers(
             {
-                (200, "application/json"): page_of(LeaderboardRowOut),
+                (200, "application/json"): LeaderboardPageOut,
                 (200, "text/csv"): OpenApiResponse(OpenApiTypes.STR, description="All rows."),
             },
             named=True,
@@ -84,6 +91,7 @@ class Leaderboard(DatasetView):
                 "results": LeaderboardRowOut([_told(each) for each in rows], many=True).data,
                 "next": replace_query_param(here, "cursor", str(start + limit)) if more else None,
                 "previous": replace_query_param(here, "cursor", str(back)) if start else None,
+                "blended": board["blended"],
             }
         )
 
