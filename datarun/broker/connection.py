@@ -106,10 +106,15 @@ def exists(connection: Connection, name: str) -> bool:
 
 def report(connection: Connection, queue_name: str, *bodies: bytes) -> None:
     """Puts what a runner says on one of the queues that the master reads, in this order. As `publish_all`."""
+    send_report(connection, queue_name, *bodies).wait()
+
+
+def send_report(connection: Connection, queue_name: str, *bodies: bytes) -> "Sent":
+    """The same, without awaiting the broker's confirms: that is for the caller to do."""
     # In a folder there is only the default exchange, and one user.
     shared = connection.transport.driver_type == "filesystem"
     messages = [(queue_name, body) for body in bodies]
-    publish_all(connection, messages, exchange="" if shared else queues.REPORTS)
+    return _send(connection, messages, exchange="" if shared else queues.REPORTS)
 
 
 def publish(connection: Connection, queue_name: str, body: bytes, mandatory: bool = True) -> None:
@@ -125,13 +130,33 @@ def publish_all(
     messages: Iterable[tuple[str, bytes]],
     accepted: Callable[[int], object] = lambda position: None,
     mandatory: bool = True,
-    exchange: str = "",
 ) -> None:
     """Puts messages (queue, body) on their queues; the broker's confirms are awaited for all of them together.
 
     Calls `accepted` with the position of each that the broker has taken. Raises `BrokerError` unless it has taken
     all of them in time; of the others nobody knows, or it has refused them.
     """
+    _send(connection, messages, accepted, mandatory).wait()
+
+
+class Sent:
+    """Messages on their way: the broker has yet to say that it has them. One batch of a connection at a time."""
+
+    def __init__(self, connection: Connection, until: float, confirms: Confirms) -> None:
+        self._connection, self._until, self._confirms = connection, until, confirms
+
+    def wait(self) -> None:
+        """Returns once the broker has all of them; raises `BrokerError`."""
+        self._confirms.wait(self._connection, self._until)
+
+
+def _send(
+    connection: Connection,
+    messages: Iterable[tuple[str, bytes]],
+    accepted: Callable[[int], object] = lambda position: None,
+    mandatory: bool = True,
+    exchange: str = "",
+) -> Sent:
     channel = connection.default_channel
     producer, until = Producer(channel), time.monotonic() + PATIENCE
     confirms = Confirms.of(channel)
@@ -149,7 +174,7 @@ def publish_all(
             message_id=confirms.next_id,
         )
         confirms.published(partial(accepted, position))
-    confirms.wait(connection, until)
+    return Sent(connection, until, confirms)
 
 
 def get(channel: Any, name: str) -> Message | None:

@@ -1,7 +1,8 @@
 """A slot: takes one order at a time, runs it, reports. One thread, one broker connection of its own.
 
-Take, claim (confirmed), acknowledge, run, report: no message is held unacknowledged while a job runs, and a
-slot subscribes to its queues only while it is free, so that a waiting order never sits behind a running one.
+Take, claim, run, report. The job runs while the broker confirms the claim, and the order is acknowledged as soon as it
+has: no message is held unacknowledged for longer, and nothing is reported of a job whose claim is not confirmed. A slot
+subscribes to its queues only while it is free, so that a waiting order never sits behind a running one.
 """
 
 import logging
@@ -9,6 +10,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from itertools import cycle, islice
 from typing import get_args
 
@@ -88,6 +90,9 @@ class Slot:
         #: The order that runs now, and the attempt that is to be stopped.
         self.order: Order | None = None
         self._unwanted: tuple[str, int] | None = None
+        # Awaits the broker's confirm of a claim, and acknowledges its order, while the job runs already.
+        self._confirmer = ThreadPoolExecutor(1, thread_name_prefix="claims")
+        self._claimed: Future[None] | None = None
         #: Whether it takes orders, or runs one: otherwise the master must not count on it.
         self.serving = True
         self._suspended_until = float("-inf")
@@ -213,22 +218,23 @@ class Slot:
         if not self._taken.add(order.job, order.attempt):
             message.ack()  # delivered again, because an acknowledgement was lost
             return
-        self._claim(connection, order, message)
-        self._undelivered.append(self._run(order))
-
-    def _claim(self, connection: Connection, order: Order, message: Message) -> None:
-        """Makes the order this runner's. If that fails nobody knows whether the claim holds: then it is given back.
-
-        What is due of the job before is said with it: the broker's confirm is awaited once for both.
-        """
-        claim = Claim(order.job, order.attempt, self._runner)
         try:
-            self._report(connection, *self._undelivered, claim)
-            message.ack()
+            sent = self._send_claim(connection, order)
+            self._claimed = self._confirmer.submit(_confirm, sent, message)
+            result = self._run(order)
+            self._claimed.result()
         except BaseException:
+            # Nobody knows whether the claim holds: it is given back.
             self._taken.remove(order.job, order.attempt)
             self._undelivered.append(HandedBack(order.job, order.attempt, self._runner))
             raise
+        # With the claim the broker has confirmed what was due before it.
+        self._undelivered = [result]
+
+    def _send_claim(self, connection: Connection, order: Order) -> broker.Sent:
+        """Makes the order this runner's. What is due of the job before is said with it."""
+        claim = Claim(order.job, order.attempt, self._runner)
+        return broker.send_report(connection, queues.RESULTS, *map(wire.encode, [*self._undelivered, claim]))
 
     def _read(self, connection: Connection, message: Message) -> Order | None:
         try:
@@ -309,6 +315,8 @@ class Slot:
         """Whether the running job is to end now."""
         if self._unwanted is not None:
             return Interrupt.STOP
+        if self._claimed is not None and self._claimed.done() and self._claimed.exception() is not None:
+            return Interrupt.LEAVE
         if not self._stopping.is_set():
             return None
         self._leave_at = self._leave_at or time.monotonic() + self._grace
@@ -328,6 +336,15 @@ class Slot:
 def _is_order(error: wire.VersionError) -> bool:
     """Whether it is an order that another version of this runner can read."""
     return error.version.isdecimal() and error.type in {order.__name__ for order in get_args(Order)}
+
+
+def _confirm(sent: broker.Sent, message: Message) -> None:
+    """Returns once the broker has the claim, whose order is acknowledged then; raises `BrokerError` if it has not."""
+    sent.wait()
+    try:
+        message.ack()
+    except broker.BrokerError as error:  # it comes again, to whom the claim is known
+        logger.warning("broker: an order could not be acknowledged: %s", error)
 
 
 class _SlotWatcher(Watcher):

@@ -249,19 +249,19 @@ def test_a_claim_of_which_nobody_knows_whether_it_arrived_is_given_back(
     master: Broker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The broker took it, and its confirmation was lost with the connection."""
-    report, gate = broker.report, Gate(open=True)
+    wait, gate = broker.Sent.wait, Gate(open=True)
 
-    def loses_its_first_confirmation(*arguments: Any) -> None:
+    def loses_its_first_confirmation(sent: broker.Sent) -> None:
         monkeypatch.undo()
-        report(*arguments)
+        wait(sent)
         raise ConnectionResetError
 
-    monkeypatch.setattr(broker, "report", loses_its_first_confirmation)
     master.send("L", order())
+    monkeypatch.setattr(broker.Sent, "wait", loses_its_first_confirmation)
     with serving(master, gate):
         results = master.results(4)
     assert [type(result) for result in results] == [Claim, HandedBack, Claim, Outcome]
-    assert gate.started == ["job"]
+    assert gate.started == ["job", "job"]  # the first time for nothing
 
 
 # --- several queues, several slots ----------------------------------------------------------------
