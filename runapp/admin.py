@@ -12,6 +12,7 @@ from datarun.contract.states import JobKind
 
 from .admin_lists import ManyRowsAdmin
 from .models import (
+    AccessToken,
     Attempt,
     CVFold,
     Dropped,
@@ -367,6 +368,15 @@ class _ReasonFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, dropped: QuerySet[Dropped]) -> QuerySet[Dropped]:
         return dropped.filter(reason=self.value()) if self.value() else dropped
+
+
+@admin.register(AccessToken)
+class AccessTokenAdmin(ReadOnlyAdmin):
+    """Of users; deleting one revokes it."""
+
+    list_display = ("name", "user", "created_at", "expires_at")
+    list_select_related = ("user",)
+    search_fields = ("name", "user__username")
 
 
 @admin.register(Dropped)

@@ -4,9 +4,11 @@ import hashlib
 import time
 from typing import Any
 
+from django.contrib.postgres.aggregates import StringAgg
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import QuerySet, TextField, Value
 from django.db.models.expressions import RawSQL
+from django.db.models.functions import MD5, Cast, Concat
 
 #: Seconds for which what depends on others' rows too counts as unchanged.
 _WHILE = 5
@@ -17,15 +19,17 @@ def of(*rows: QuerySet[Any]) -> str:
 
     Only the rows of the querysets' own tables count, not those that they join.
     """
-    digest = hashlib.sha256()
-    for each in rows:
-        # xmin is the transaction that wrote a row as it is now, the key tells rows apart.
-        table = connection.ops.quote_name(each.model._meta.db_table)
-        version = RawSQL(f"{table}.xmin::text", ())  # noqa: S611 - a name of ours
-        for row in each.order_by("pk").annotate(_version=version).values_list("pk", "_version"):
-            digest.update(repr(row).encode())
-        digest.update(b"|")
-    return digest.hexdigest()[:20]
+    return hashlib.sha256(repr([_of(each) for each in rows]).encode()).hexdigest()[:20]
+
+
+def _of(rows: QuerySet[Any]) -> str | None:
+    # xmin is the transaction that wrote a row as it is now, the key tells rows apart.
+    table = connection.ops.quote_name(rows.model._meta.db_table)
+    xmin = RawSQL(f"{table}.xmin::text", (), TextField())  # noqa: S611 - a name of ours
+    row = Concat(Cast("pk", TextField()), Value(".", TextField()), xmin, output_field=TextField())
+    together = rows.order_by().aggregate(version=MD5(StringAgg(row, ",", order_by="pk")))
+    version: str | None = together["version"]
+    return version
 
 
 def now() -> int:
