@@ -174,7 +174,7 @@ def _definition(source: Path, kind: str, fields: Mapping[str, Any]) -> dict[str,
     return {"elements": elements, "metrics": tuple(fields.get("metrics", ())), "cv": cv}
 
 
-def _as_posted(source: Path, known: Dataset, limits: Mapping[str, Any]) -> "DataSet":
+def _as_posted(source: Path, known: Dataset, limits: dict[str, Any]) -> "DataSet":
     """The files at `source`, defined as the platform knows it."""
     from datarun.contract.messages import Limits
 
@@ -189,7 +189,7 @@ def _as_posted(source: Path, known: Dataset, limits: Mapping[str, Any]) -> "Data
         cv=None if known.value("kind") == "kit" else known.cv,
         held_out_test=known.value("held_out_test"),
         random_state=known.value("random_state"),
-        limits=Limits(**limits),
+        limits=Limits(**limits | {name: int(limits[name]) for name in ("memory", "disk")}),
     )
     return made
 

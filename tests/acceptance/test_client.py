@@ -189,6 +189,19 @@ def test_check_gives_what_the_platform_gives(iris: Dataset, organiser: Person) -
     assert submission.folds()[1].scores() == here["scores"]
 
 
+def test_a_fold_gives_the_same_here_to_the_last_bit(iris: Dataset, organiser: Person) -> None:
+    fold = iris.submit({"classifier.py": TREE}).wait(timeout=60).folds()[2]
+    told = organiser.json("replay", fold.id, "--data", IRIS)
+    assert told["same"]
+    assert {(row["part"], row["metric"]) for row in told["scores"]} >= {("test", "accuracy")}
+    assert "threads" not in told["surroundings"]
+    other = organiser.home / "other.csv"
+    other.write_text((IRIS / "iris.csv").read_text() + "1,2,3,4,setosa\n")
+    refused = organiser.types("replay", fold.id, "--data", other)
+    assert refused.returncode == 2
+    assert "other data" in refused.stderr
+
+
 def test_the_same_code_again_points_to_the_first(iris: Dataset, participant: Person) -> None:
     folder = participant.folder(TREE)
     first = participant.json("submit", folder, "--dataset", iris.name)["id"]
