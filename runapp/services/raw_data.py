@@ -209,7 +209,8 @@ def _prepare(owner: User | None, raw_data: RawData, **parameters: Any) -> Prepar
     # One preparation of a data set is decided at a time.
     lock([raw_data.pk])
     version = raw_data.versions.select_related("job").filter(**parameters).first()
-    if version is None and raw_data.submission_set.filter(whole=True, folds_made=True).exists():
+    cut = SubmissionFold.objects.filter(databoard_s__raw_data=raw_data, cv_fold__isnull=False)
+    if version is None and cut.exists():
         raise BadInput(
             "raw_data_id",
             f"{raw_data} is split, and submissions have folds of it: post it again for another split.",

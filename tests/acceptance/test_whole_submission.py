@@ -50,6 +50,41 @@ def test_iris_from_files_to_the_leaderboard(platform: Platform) -> None:
     assert all(len(platform.get(f"submissionfold/{fold['id']}/attempts/")) == 1 for fold in shown["folds"])
 
 
+def test_a_kit_from_its_folder_to_the_leaderboard(platform: Platform) -> None:
+    platform.set_up({"one": "L,H,celery"})
+    who = (platform.url, USER, PASSWORD)
+    kit = CHECKOUT / "tests" / "kits" / "classifier"
+    said = platform.manage("post_kit", str(kit), "--name", "kit", "--submissions", "--user", USER)
+    assert "Submitted starting_kit" in said
+    (data,) = platform.get("rawdata/")
+    rows = wait_until(lambda: _ended(who, data["id"]), 180, "a leaderboard with bagged and blended scores")
+    assert {"starting_kit", "forest", "neighbours"} <= {row["name"] for row in rows if row["rank"]}
+    reasons = {row["name"]: row["why"] for row in rows if row["rank"] is None}
+    assert {"fails_to_train", "fails_to_test", "forbidden"} <= set(reasons)
+    assert all("folds failed: user_error" in reasons[name] for name in ("fails_to_train", "forbidden"))
+    board = post_api.get_leaderboard(*who, data["id"]).json()
+    fold = post_api.get_submission(*who, board["submissions"][0]["id"]).json()["folds"][0]
+    assert platform.manage("replay", str(fold["id"])) == "The same to the last bit."
+    assert "starting_kit" in platform.manage("leaderboard", "kit", "--private")
+
+
+def _ended(who: tuple[str, str, str], data: int) -> list[dict[str, Any]] | None:
+    """The rows, once each is bagged and blended or has failed."""
+    rows: list[dict[str, Any]] = post_api.get_leaderboard(*who, data).json()["submissions"]
+    over = (row["contributivity"] is not None if row["rank"] else row["failed"] > 0 for row in rows)
+    return rows if all(over) else None
+
+
+def _all_blended(who: tuple[str, str, str], data: int) -> dict[str, Any] | None:
+    board: dict[str, Any] = post_api.get_leaderboard(*who, data).json()
+    rows = board["submissions"]
+    return (
+        board
+        if all(row["bagged"] is not None and row["contributivity"] is not None for row in rows)
+        else None
+    )
+
+
 def _submit(who: tuple[str, str, str], file: Any, name: str) -> int:
     answer = post_api.post_submission(*who, "iris", [file], name)
     assert answer.status_code == 201, answer.text
@@ -57,10 +92,8 @@ def _submit(who: tuple[str, str, str], file: Any, name: str) -> int:
 
 
 def _blended(who: tuple[str, str, str], data: int) -> dict[str, Any] | None:
-    board: dict[str, Any] = post_api.get_leaderboard(*who, data).json()
-    rows = board["submissions"]
-    done = all(row["bagged"] is not None and row["contributivity"] is not None for row in rows)
-    return board if done and len(rows) == 2 else None
+    board = _all_blended(who, data)
+    return board if board and len(board["submissions"]) == 2 else None
 
 
 def _score(shown: dict[str, Any], metric: str, part: str) -> dict[str, Any] | None:

@@ -21,6 +21,7 @@ from tests.integration.helpers import (
     start,
     submit,
 )
+from tests.integration.jobs import while_uncommitted
 
 pytestmark = pytest.mark.django_db
 
@@ -220,3 +221,19 @@ def test_deleting_a_submission_ends_its_bagging(api: Api, raw_data: int) -> None
     folds_of(submission)[0].databoard_s.delete()
     assert Job.objects.get(pk=job.pk).state == "cancelled"
     assert states.queue([job.pk]) == set()
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("fold_first", [True, False])
+def test_what_ends_at_the_same_moment_is_not_forgotten(api: Api, fold_first: bool) -> None:
+    raw_data = ready_scored(api)
+    submission = submit(api, raw_data)
+    first, second, _ = folds_of(submission)
+    score(first)
+    taken(bagging(submission))
+    ends = [lambda: score(second), lambda: bagged(submission)]
+    while_uncommitted(*(ends if fold_first else reversed(ends)))
+    assert bagging(submission).job.state == "created"
+    assert [each.fold for each in taken(bagging(submission)).predicted] == [0, 1]
+    bagged(submission)
+    assert bagging(submission).job.state == "succeeded"
