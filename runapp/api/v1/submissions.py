@@ -104,7 +104,10 @@ class DatasetSubmissions(DatasetView, _SubmissionsView):
         except participating.Duplicate as error:
             first = error.first.pk
             raise Problem(
-                409, "duplicate", f"{error} Send force to submit it again.", submission=first
+                409,
+                "duplicate",
+                f"{error} Send force (datarun submit --force) to submit it again.",
+                submission=first,
             ) from error
         except participating.OverLimit as error:
             headers = {"Retry-After": str(error.seconds)}
