@@ -305,9 +305,7 @@ def _login_hint(response: "httpx.Response", detail: str) -> str:
     scheme = response.request.headers.get("Authorization", "").partition(" ")[0]
     if scheme == "Basic":
         return "User or password are wrong."
-    if scheme == "Token":
-        return "The platform no longer takes your token (wrong, revoked or expired): run datarun login."
-    return f"{detail.rstrip('.')}: run datarun login."
+    return f"The platform does not take your token: {detail.rstrip('.')}. Run datarun login."
 
 
 def _retry_after(response: "httpx.Response") -> float | None:
