@@ -3,9 +3,7 @@
 import hashlib
 import json
 import logging
-import os
 import shutil
-import stat
 import tempfile
 from base64 import b64decode
 from collections import deque
@@ -13,18 +11,15 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import asdict, dataclass, field, replace
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import numpy as np
-import psutil
 from numpy.typing import NDArray
 
-from datarun.contract import npy
 from datarun.contract import predictions as transferred
 from datarun.contract.failures import FailureKind
 from datarun.contract.messages import (
-    MEASURES,
     Data,
     EnsembleOrder,
     FoldOrder,
@@ -47,28 +42,20 @@ from datarun.runner.sandbox import run as sandbox
 from datarun.runner.sandbox.cgroup import Cgroups
 from datarun.runner.sandbox.forked import Forked
 from datarun.runner.sandbox.log import clean
-from datarun.runner.sandbox.task import LOAD, MAX_OUTPUT, SCORE, JobFolder, Task, fold_rows, predicted_parts
+from datarun.runner.sandbox.task import LOAD, SCORE, JobFolder, Task, fold_rows, predicted_parts
 from datarun.runner.sandbox.warm import ModuleFailed, Zygote, ZygoteError, Zygotes, remove
 
-from . import kits, scoring
+from . import endings, kits, scoring
+from .endings import Refused
+from .files import read_regular, read_rows, safe
 
 logger = logging.getLogger(__name__)
 
 #: Predictions up to this many bytes travel in the outcome itself; larger ones as blobs.
 _INLINE = 256 * 1024
-#: Characters of a message, which may be a traceback.
-_LONGEST = 64 * 1024
-#: Bytes that are left on a disk which is as good as full.
-_FULL = 16 << 20
-#: A process that had this share of its limit in memory when it was killed was killed for it.
-_NEAR = 0.9
 #: How much probabilities may miss one without a word.
 _PRECISION = 1e-4
 _PARTS = ("train", "test")
-_STAGES = ("train", "validation", "test")
-#: How far a fold's own measures may be from those of its supervisor, who hears of a stage later than it ends: in
-#: seconds or MiB, and as a share.
-_NOISE, _SHARE = 0.5, 0.1
 #: The blobs of folds that a preparation has cut are named so.
 _FOLDS = "cv/"
 _UNDERTAKERS = 4
@@ -82,14 +69,6 @@ _IMPORTED = {
     "module": ("datarun.runner.workflows.custom",),
     "kit": ("datarun.runner.workflows.kit", "rampwf"),
 }
-
-
-class Refused(Exception):
-    """The job can't end well: how, and why."""
-
-    def __init__(self, kind: FailureKind, message: str) -> None:
-        super().__init__(message)
-        self.kind, self.message = kind, message
 
 
 class ProcessExecutor:
@@ -221,13 +200,13 @@ class ProcessExecutor:
         if ending.interrupt is not None:
             raise job.interrupted(ending.interrupt)
         if task.kind in (JobKind.FOLD, JobKind.PREPARE):
-            job.stage, job.measures = ending.stage, _measures(ending)
+            job.stage, job.measures = ending.stage, endings.measures(ending)
         if task.kind != SCORE:  # what the organiser's metrics print may name labels
             job.log += ending.log.replace(f"{folder.root}/", "").replace(f"{zygote.folder}/", "")
-        if ending.report.get("kind") == FailureKind.DISK and _is_full(folder.root):
+        if ending.report.get("kind") == FailureKind.DISK and endings.is_full(folder.root):
             raise Refused(FailureKind.ENVIRONMENT, "This runner's disk is full.")
         theirs = FailureKind.USER_ERROR if task.kind == JobKind.FOLD else FailureKind.DATA
-        _check_ending(ending, theirs, limits.memory)
+        endings.check(ending, theirs, limits.memory)
         return ending
 
     # --- preparing a data set ------------------------------------------------------------------------
@@ -271,7 +250,7 @@ class ProcessExecutor:
         if any(path.is_symlink() for path in (folder.root, folder.data, folder.out)):
             raise Refused(FailureKind.DATA, "It put a link in the place of a folder of its job.")
         if data.module is None:
-            rows = {name: _read_rows(folder.out / f"{name}.npy") for name in ("train_rows", "test_rows")}
+            rows = {name: read_rows(folder.out / f"{name}.npy") for name in ("train_rows", "test_rows")}
             blobs = {name: self._blobs.put(array.astype("<i8").tobytes()) for name, array in rows.items()}
             counts = {"n_train": len(rows["train_rows"]), "n_test": len(rows["test_rows"])}
         else:
@@ -289,7 +268,7 @@ class ProcessExecutor:
         blobs = {}
         for fold in range(number):
             for part, name in zip(("train_is", "test_is"), fold_rows(fold), strict=True):
-                rows = _read_rows(folder.out / f"{name}.npy")
+                rows = read_rows(folder.out / f"{name}.npy")
                 blobs[f"{_FOLDS}{fold}/{part}"] = self._blobs.put(rows.astype("<i8").tobytes())
         return blobs
 
@@ -347,13 +326,13 @@ class ProcessExecutor:
                 ending = self._in_child(job, zygote, self._child(zygote, folder, after), task, limits, after)
             _check_counts(_counts(ending.report), data)
             zygote.labels = {
-                f"{part}_labels": _read_regular(path)
+                f"{part}_labels": read_regular(path)
                 for part in ("train", "test")
                 if (path := folder.home / f"{part}_labels").exists()
             }
             if data.module is None:
                 zygote.y_train = labels.loads(zygote.labels["train_labels"])
-            readable = [str(_safe(name)) for name in ending.report.get("readable", ())]
+            readable = [str(safe(name)) for name in ending.report.get("readable", ())]
             zygote.load(
                 job.go_on,
                 limits.wall,
@@ -495,7 +474,7 @@ class ProcessExecutor:
     def _put_files(self, folder: Path, files: Mapping[str, str], copy: bool) -> None:
         """Files by name and hash: copies where they may be changed, otherwise the cache's own where possible."""
         for name, sha256 in files.items():
-            path = folder / _safe(name)
+            path = folder / safe(name)
             path.parent.mkdir(parents=True, exist_ok=True)
             cached = self._blobs.path(sha256)
             if not copy:
@@ -638,109 +617,8 @@ def _check_counts(counts: Mapping[str, int], data: Data) -> None:
         )
 
 
-def _safe(name: str) -> PurePosixPath:
-    """A relative path that stays below its folder, whoever named it."""
-    path = PurePosixPath(name)
-    if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise Refused(FailureKind.DATA, f"{name!r} is no safe file name.")
-    return path
-
-
 def _note_on_probabilities(array: NDArray[np.float64], part: str) -> str:
     """A line for the log about probabilities that don't sum to one: they are accepted as they are."""
     if array.ndim != 2 or not (number := int((abs(array.sum(axis=1) - 1) > _PRECISION).sum())):
         return ""
     return f"The probabilities of the {part} part don't sum to one in {number} of {len(array)} rows.\n"
-
-
-def _check_ending(ending: sandbox.Ending, theirs: FailureKind, memory: int) -> None:
-    """Raises `Refused` unless the child says that it is done, and was not stopped before. `theirs` is whose
-    failure it is if nothing else explains it."""
-    if ending.stopped is not None:
-        raise Refused(ending.stopped, ending.why)
-    report, code = ending.report, ending.exit_code
-    if report.get("event") == "done":
-        return  # how its process ended then is nobody's concern
-    if report.get("event") == "failed":
-        kind = str(report.get("kind"))
-        known = {
-            *(FailureKind.BAD_OUTPUT, FailureKind.TIMEOUT, FailureKind.MEMORY, FailureKind.DISK),
-            theirs,
-        }
-        raise Refused(
-            FailureKind(kind) if kind in known else theirs, str(report.get("message", ""))[-_LONGEST:]
-        )
-    if code is None:
-        raise Refused(FailureKind.ENVIRONMENT, "The process that holds the data was killed.")
-    if not ending.started and not ending.memory_kill:
-        raise Refused(FailureKind.ENVIRONMENT, f"Its process did not start (exit code {code}): see the log.")
-    if code < 0:
-        raise _killed(ending, code, memory)
-    raise Refused(theirs, f"Its process ended itself before it was done (exit code {code}): see the log.")
-
-
-def _is_full(folder: Path) -> bool:
-    """Whether a job that could not write has met the end of the disk, rather than its own limit."""
-    return shutil.disk_usage(folder).free < _FULL
-
-
-def _killed(ending: sandbox.Ending, code: int, limit: int) -> Refused:
-    """Whose failure a signal is. The kernel kills who uses too much memory, with SIGKILL like anybody else."""
-    name = sandbox.signal_name(code)
-    text = f"Its process was ended by {name}, at a peak of {ending.peak >> 20} MiB of memory."
-    if name == "SIGSYS":
-        return Refused(FailureKind.KILLED, f"{text} It sent SIGKILL to itself or to all its processes.")
-    if name != "SIGKILL":
-        return Refused(FailureKind.KILLED, text)
-    if ending.memory_kill or ending.peak > _NEAR * min(limit, psutil.virtual_memory().total):
-        return Refused(FailureKind.MEMORY, f"{text[:-1]}: its limit is {limit >> 20} MiB.")
-    return Refused(FailureKind.ENVIRONMENT, f"{text} It was killed from outside.")
-
-
-def _measures(ending: sandbox.Ending) -> dict[str, float]:
-    """What the child says of itself; where something else was seen from outside, that."""
-    given = ending.report.get("measures")
-    if not isinstance(given, dict):
-        return {}
-    seen = _seen(ending.marks)
-    return {
-        name: _credible(float(value), seen.get(name, float(value)))
-        for name, value in given.items()
-        if name in MEASURES and isinstance(value, int | float) and 0 <= value < 1e15
-    }
-
-
-def _credible(told: float, seen: float) -> float:
-    return told if abs(told - seen) <= _NOISE + _SHARE * seen else seen
-
-
-def _seen(marks: Sequence[sandbox.Mark]) -> dict[str, float]:
-    seen = {}
-    for stage, before, after in zip(_STAGES, marks, marks[1:], strict=False):
-        seen[f"{stage}_time"] = after.time - before.time
-        seen[f"{stage}_cpu_time"] = after.cpu - before.cpu
-        seen[f"{stage}_memory"] = after.memory
-    return seen
-
-
-def _read_rows(path: Path) -> NDArray[np.int64]:
-    array = npy.loads(_read_regular(path))
-    if array.ndim != 1 or array.dtype.kind != "i":
-        raise Refused(FailureKind.DATA, f"{path.name} holds no row numbers.")
-    return array.astype(np.int64)
-
-
-def _read_regular(path: Path) -> bytes:
-    """The content of a file that a job wrote, unless it is a link, a pipe, a device or a giant."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
-    except OSError as error:
-        raise Refused(FailureKind.BAD_OUTPUT, f"{path.name} can't be read: {error.strerror}.") from error
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode) or status.st_size > MAX_OUTPUT:
-            raise Refused(FailureKind.BAD_OUTPUT, f"{path.name} is no file of at most {MAX_OUTPUT} bytes.")
-        with open(descriptor, "rb", closefd=False) as file:
-            return file.read(MAX_OUTPUT)
-    finally:
-        os.close(descriptor)
