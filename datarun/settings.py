@@ -79,11 +79,31 @@ CACHES = {
 }
 
 DIR_DATA = env.folder("DIR_DATA", BASE_DIR / "var" / "data")
+
+
+def _blob_storage() -> dict[str, object]:
+    bucket = env.text("DR_S3_BUCKET", "")
+    if not bucket:
+        return {"BACKEND": "runapp.storage.BlobFolder", "OPTIONS": {"location": str(DIR_DATA / "blobs")}}
+    key = env.text("DR_S3_ACCESS_KEY", "")
+    options = {
+        "bucket_name": bucket,
+        "location": "blobs",
+        "endpoint_url": env.text("DR_S3_ENDPOINT", "") or None,
+        "region_name": env.text("DR_S3_REGION", "us-east-1"),
+        # Without a key, boto3 looks where it always does: AWS_… variables, the machine's role.
+        "access_key": key or None,
+        "secret_key": env.secret("DR_S3_SECRET_KEY") if key else None,
+        "signature_version": "s3v4",
+        "querystring_expire": 3600,
+        "default_acl": None,
+        "file_overwrite": True,  # with the same content: its name says so
+    }
+    return {"BACKEND": "runapp.bucket.BlobBucket", "OPTIONS": options}
+
+
 STORAGES = {
-    "default": {
-        "BACKEND": "runapp.storage.BlobFolder",
-        "OPTIONS": {"location": str(DIR_DATA / "blobs")},
-    },
+    "default": _blob_storage(),
     "staticfiles": {"BACKEND": "whitenoise.storage.CompressedStaticFilesStorage"},
 }
 

@@ -17,6 +17,10 @@ else:  # generic for type checkers only
 class BlobFolder(FileSystemStorage):
     """Django's own would leave the beginning of a file under its name when the disk is full or the process killed."""
 
+    def direct_url(self, name: str) -> str | None:
+        """Where to fetch the file `name` without credentials: nowhere, it is handed out by the web."""
+        return None
+
     def _save(self, name: str, content: AnyFile) -> str:
         path = Path(self.path(name))
         path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -36,8 +36,11 @@ def back_up(machine: Machine, settings: Settings, folder: Path) -> Path:
     machine.change(f"back up to {made}")
     with (made / _DUMP).open("wb") as dump:
         machine.download(dump, "runuser", "-u", "postgres", "--", "pg_dump", "-Fc", settings.database)
-    _copy_blobs(machine, settings, folder)
     found = _restored(machine, made / _DUMP)
+    if settings.bucket:  # the object storage keeps them, and its versions
+        found["blobs"] = {}
+    else:
+        _copy_blobs(machine, settings, folder)
     _check_blobs(folder, found["blobs"])
     (made / _MANIFEST).write_text(json.dumps({"made": made.name, **found}, indent=1))
     return made

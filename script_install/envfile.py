@@ -23,6 +23,7 @@ _SECRET = ("DR_DATABASE_PASSWORD", "USER_PSWD")
 #: What tunes web and scheduler, and what tunes runners (docs/settings.rst): handed on as it is.
 _MASTER = ("CELERY_SCHEDULER_PERIOD", "DR_FOLD_TIME_LIMIT", "DR_FOLD_MEMORY_LIMIT", "DR_FOLD_CPU_LIMIT",
            "DR_FOLD_DISK_LIMIT", "DR_SHARE", "DR_MAX_RUNNING", "DR_RETENTION_DAYS", "DR_MAX_BODY", "DR_MAX_FILE",
+           "DR_S3_BUCKET", "DR_S3_ENDPOINT", "DR_S3_REGION", "DR_S3_ACCESS_KEY",
            "DR_LOG_FORMAT", "WEB_CONCURRENCY")  # fmt: skip
 _RUNNER = ("NB_LOCAL_WORKER", "DR_GRACE", "DR_LOG_FORMAT")
 _OTHER = (
@@ -32,6 +33,7 @@ _OTHER = (
     "DR_TLS",
     "DR_TLS_CERTIFICATE",
     "DR_TLS_KEY",
+    "DR_S3_SECRET_KEY",
 )
 _KNOWN = frozenset(_NEEDED + _MASTER + _RUNNER + _OTHER)
 
@@ -59,6 +61,8 @@ class Settings:
     tls: str
     certificate: Path | None
     key: Path | None
+    bucket: str
+    bucket_secret: str = field(repr=False)
     tuning_master: Mapping[str, str]
     tuning_runner: Mapping[str, str]
 
@@ -118,6 +122,8 @@ class Settings:
             tls=tls,
             certificate=_file(env, "DR_TLS_CERTIFICATE") if own else None,
             key=_file(env, "DR_TLS_KEY") if own else None,
+            bucket=env.text("DR_S3_BUCKET", ""),
+            bucket_secret=values.get("DR_S3_SECRET_KEY", ""),
             tuning_master={name: values[name] for name in _MASTER if values.get(name)},
             tuning_runner={name: values[name] for name in _RUNNER if values.get(name)},
         )

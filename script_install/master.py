@@ -178,6 +178,8 @@ def _environment(
         "DR_DATABASE_PASSWORD": settings.database_password,
         "BROKER_URL": broker_url,
     }
+    if settings.bucket_secret:
+        hidden["DR_S3_SECRET_KEY"] = settings.bucket_secret
     return values, hidden
 
 

@@ -5,7 +5,8 @@ import re
 import tempfile
 
 from django.conf import settings
-from django.http import StreamingHttpResponse
+from django.http import HttpResponseRedirect, StreamingHttpResponse
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import extend_schema
 from rest_framework import status
 from rest_framework.exceptions import ValidationError
@@ -33,8 +34,10 @@ class BlobView(APIView):
     permission_classes = (IsAuthenticated,)
     parser_classes = (FileUploadParser,)
 
-    def get(self, request: Request, sha256: str) -> StreamingHttpResponse:
+    def get(self, request: Request, sha256: str) -> HttpResponseBase:
         blob = get_object_or_404(Blob, pk=sha256)
+        if (url := blobs.direct_url(blob)) is not None:
+            return HttpResponseRedirect(url)
         return StreamingHttpResponse(
             blobs.chunks(blob),
             content_type="application/octet-stream",
