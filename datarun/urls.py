@@ -1,9 +1,8 @@
-"""The master's routes: API, blobs for runners, admin, and the interactive documentation."""
+"""The master's routes: pages, API, blobs for runners, admin, and the interactive documentation."""
 
 from django.contrib import admin
 from django.contrib.admin.views.decorators import staff_member_required
 from django.urls import include, path
-from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerView
 
 from runapp.api.blobs import BlobView
@@ -18,7 +17,7 @@ _schema = staff_member_required(SpectacularJSONAPIView.as_view())
 _docs = staff_member_required(SpectacularSwaggerView.as_view(url_name="schema"))
 
 urlpatterns = [
-    path("", RedirectView.as_view(pattern_name="docs")),
+    path("", include("runapp.web.urls")),
     path("runapp/", include("runapp.api.urls")),
     path("api/v1/", include("runapp.api.v1.urls")),
     path("blobs/<str:sha256>", BlobView.as_view(), name="blob"),

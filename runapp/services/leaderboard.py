@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from django.contrib.auth.models import User
 from django.db import connection
 
 from datarun.contract.states import JobState
@@ -93,6 +94,15 @@ def read(raw_data: RawData, wanted: Wanted) -> dict[str, Any]:
         },
         "submissions": _rows(ranks, official, directions, wanted.parts, blend.get("contributivity", {})),
     }
+
+
+def hide_failures(user: User, raw_data: RawData, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows as `user` may see them: why others' folds failed quotes code and log, which is the organiser's."""
+    if not reports.is_organiser(user, raw_data):
+        for row in rows:
+            if row["failed"] and row["user"] != user.username:
+                row["why"] = f"{row['failed']} of {row['folds']} folds failed."
+    return rows
 
 
 def _ranks(raw_data: RawData, official: str, lower_is_better: bool, wanted: Wanted) -> dict[int, int | None]:

@@ -35,8 +35,8 @@ def submission(row: Submission, parts: Collection[Part]) -> dict[str, Any]:
         "waiting": submitting.waits_for(row),
         "failure": explained(*failure) if failure else None,
         "folds": _folds(row, parts),
-        "scores": _together(row, parts),
-        "bagging": _bagging(row),
+        "scores": together(row, parts),
+        "bagging": bagging(row),
     }
 
 
@@ -93,7 +93,7 @@ def scores_of(folds: Iterable[int], parts: Collection[Part]) -> dict[int, dict[s
     return found
 
 
-def _together(row: Submission, parts: Collection[Part]) -> list[dict[str, Any]]:
+def together(row: Submission, parts: Collection[Part]) -> list[dict[str, Any]]:
     """Of each metric, the official one first, and part."""
     directions = scores.directions(row.raw_data)
     order = {name: position for position, name in enumerate(directions)}
@@ -105,7 +105,7 @@ def _together(row: Submission, parts: Collection[Part]) -> list[dict[str, Any]]:
     return [scores.storable(each) | {"lower_is_better": directions[each["metric"]]} for each in found]
 
 
-def _bagging(row: Submission) -> dict[str, Any] | None:
+def bagging(row: Submission) -> dict[str, Any] | None:
     """How the job that combines its folds goes; None before there is one."""
     ensemble = Ensemble.objects.select_related("job").filter(submission=row, job__isnull=False).first()
     if ensemble is None or ensemble.job is None:

@@ -73,11 +73,6 @@ def test_there_is_no_way_around(path: str) -> None:
     assert b"openapi" not in answer.content.lower()
 
 
-def test_the_front_page_leads_to_it() -> None:
-    answer = Client().get("/")
-    assert (answer.status_code, answer.headers["Location"]) == (302, "/docs/")
-
-
 def test_it_takes_a_real_login() -> None:
     User.objects.create_superuser("ada", password="a long and good password")
     browser = Client()

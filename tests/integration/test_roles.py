@@ -49,7 +49,11 @@ ITS_ORGANISER = ADMINS | {ORGANISER}
 
 #: Route → method → who is let in.
 RULES: dict[str, dict[str, Rule]] = {
-    "": {"get": EVERYBODY},
+    "": {"get": USERS},
+    "login/": {"get": EVERYBODY},
+    "logout/": {"get": EVERYBODY},
+    "datasets/<str:dataset>/": {"get": USERS},
+    "submissions/<int:submission>/": {"get": CONCERNED},
     "healthz": {"get": EVERYBODY},
     "readyz": {"get": EVERYBODY},
     "metrics": {"get": EVERYBODY},
@@ -192,7 +196,7 @@ def is_let_in(who: str, method: str, path: str) -> bool:
     if who == STRANGER and path.startswith(("api/", "runapp/")) and answer.status_code not in (200, 201):
         assert answer.status_code == 401  # not even whether there is such a thing
     if answer.status_code == 302:
-        return not answer.headers["Location"].startswith("/admin/login")
+        return not answer.headers["Location"].startswith(("/admin/login", "/login"))
     return answer.status_code not in (401, 403, 404)
 
 

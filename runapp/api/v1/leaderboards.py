@@ -79,10 +79,10 @@ class Leaderboard(DatasetView):
             return answer
         if wanted_format == "csv":
             board = leaderboard.read(row, Wanted(parts, user=user))
-            self._hide(row, board["submissions"])
+            leaderboard.hide_failures(self.user, row, board["submissions"])
             return HttpResponse(leaderboard.as_csv(board), content_type="text/csv; charset=utf-8")
         board = leaderboard.read(row, Wanted(parts, limit + 1, start, user))
-        self._hide(row, board["submissions"])
+        leaderboard.hide_failures(self.user, row, board["submissions"])
         rows, more = board["submissions"][:limit], board["submissions"][limit:]
         here = request.build_absolute_uri()
         back = max(0, start - limit)
@@ -94,14 +94,6 @@ class Leaderboard(DatasetView):
                 "blended": board["blended"],
             }
         )
-
-    def _hide(self, data_set: RawData, rows: list[dict[str, Any]]) -> None:
-        """The text of a failure quotes code and log."""
-        if reports.is_organiser(self.user, data_set):
-            return
-        for row in rows:
-            if row["failed"] and row["user"] != self.user.username:
-                row["why"] = f"{row['failed']} of {row['folds']} folds failed."
 
 
 def _told(row: dict[str, Any]) -> dict[str, Any]:
