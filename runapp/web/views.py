@@ -23,7 +23,10 @@ from . import curve
 _ROWS = 100  # of a page
 _LOG_LINES = 60
 #: Logs are hostile: should one ever get out of its `pre`, the browser still runs nothing.
-_POLICY = "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+_POLICY = (
+    "default-src 'none'; style-src 'self'; img-src data:; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
 
 View = Callable[..., HttpResponse]
 
