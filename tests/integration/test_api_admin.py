@@ -14,7 +14,7 @@ from rest_framework.authtoken.models import TokenProxy
 from datarun.contract.messages import Heartbeat, Outcome
 from datarun.contract.states import JobState
 from runapp.models import Job, PreparedData, RawData, Runner, Submission, SubmissionFold
-from runapp.services import results, runners
+from runapp.services import results, runners, tokens
 from tests.integration.helpers import (
     RUNNER,
     accepted,
@@ -66,6 +66,7 @@ def _rows(browser: Client) -> None:
     )
     results.note([heartbeat])
     runners.new_token(RUNNER)
+    tokens.create(User.objects.get(username="ada"), "laptop", days=1)
 
 
 @pytest.fixture

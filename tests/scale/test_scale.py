@@ -123,14 +123,14 @@ def test_a_round_of_dispatch(broker_url: str) -> None:
         dispatcher = Dispatcher(broker_connection)
         with indexed():
             published = dispatcher.run_once()
-        assert SLOTS <= published <= 9 * SLOTS
+        assert SLOTS <= published <= 25 * SLOTS  # a second of work, and no more than 24 orders a slot
 
 
 def test_a_round_of_dispatch_costs_as_many_statements_for_many_orders_as_for_few(broker_url: str) -> None:
     with broker.connect(broker_url) as broker_connection:
         broker.declare_all(broker_connection)
         numbers, published = [], []
-        for slots in (2, 40):
+        for slots in (2, 20):
             lives(slots)
             dispatcher = Dispatcher(broker_connection)
             with indexed() as plans:

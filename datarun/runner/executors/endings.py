@@ -99,5 +99,6 @@ def _seen(marks: Sequence[sandbox.Mark]) -> dict[str, float]:
     for stage, before, after in zip(_STAGES, marks, marks[1:], strict=False):
         seen[f"{stage}_time"] = after.time - before.time
         seen[f"{stage}_cpu_time"] = after.cpu - before.cpu
-        seen[f"{stage}_memory"] = after.memory
+        if after.memory:  # of one that has ended by then the kernel does not say it any more
+            seen[f"{stage}_memory"] = after.memory
     return seen
