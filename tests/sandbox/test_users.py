@@ -52,6 +52,7 @@ def test_folds_are_nobody_where_the_runner_is_root_and_can_have_them_so(lab: Lab
         assert told["toy"] != told["csv"]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root becomes others")
 @pytest.mark.parametrize("user", [0, ORDINARY])
 def test_folds_are_kept_in_whoever_runs_them(user: int) -> None:
