@@ -159,7 +159,8 @@ class Machine:
         missing = [name for name in names if name not in there]
         if missing and self.change(f"install {', '.join(missing)}"):
             apt = ("env", "DEBIAN_FRONTEND=noninteractive", "apt-get", "-q", "-o", "DPkg::Lock::Timeout=300")
-            self.run("dpkg", "--configure", "-a", what="dpkg --configure -a")  # an earlier run was cut short
+            # An earlier run may have been cut short; or still be at it: then this fails, and apt-get waits.
+            self.run("dpkg", "--configure", "-a", check=False)
             self.run(*apt, "update", what="apt-get update")
             install = ("install", "-y", "--no-install-recommends")
             self.run(*apt, *install, *missing, what=f"apt-get install {' '.join(missing)}")

@@ -87,30 +87,28 @@ def install(machine: Machine, release: Release) -> None:
         return
     if not machine.change(f"install release {release.id}"):
         return
-    # What a run that was cut short has left is no good.
-    machine.run("rm", "-rf", "--", release.folder)
-    machine.run("install", "-d", "-m", "755", HOME, f"{HOME}/releases", release.folder)
+    machine.run("install", "-d", "-m", "755", HOME, f"{HOME}/releases")
+    staging = machine.run("mktemp", "-d", f"{HOME}/staging.XXXXXX").text.strip()
     files = release.files | {
         release.wheel_name: release.wheel,
         "constraints.txt": release.constraints.encode(),
         "packages.txt": release.packages.encode(),
     }
     for name, content in files.items():
-        machine.upload(
-            io.BytesIO(content), "sh", "-euc", 'umask 022; cat >"$1"', "sh", f"{release.folder}/{name}"
-        )
-    steps = (
-        'cd "$1"; umask 022; python3 -m venv venv; '
-        "venv/bin/python -m pip install -q --no-input --disable-pip-version-check "
-        '-c constraints.txt -r packages.txt "./$2"; touch complete'
-    )
+        machine.upload(io.BytesIO(content), "sh", "-euc", 'umask 022; cat >"$1"', "sh", f"{staging}/{name}")
     wheel = f"{release.wheel_name}[{release.role}]"
-    machine.script(steps, release.folder, wheel, what=f"the installation of release {release.id}")
+    machine.script(_INSTALL, staging, release.folder, wheel, what=f"the installation of release {release.id}")
 
 
-def activate(machine: Machine, release: Release) -> None:
-    """Makes the release the current one, for services that start from now on."""
-    switch(machine, release.folder)
+#: A run that was cut short may still be at it, or have left a part, which is no good.
+_INSTALL = f"""
+exec 9>{HOME}/lock; flock 9
+[ ! -e "$2/complete" ] || exit 0
+rm -rf -- "$2"; mv "$1" "$2"; chmod 755 "$2"; cd "$2"
+umask 022; python3 -m venv venv
+venv/bin/python -m pip install -q --no-input --disable-pip-version-check -c constraints.txt -r packages.txt "./$3"
+touch complete
+"""
 
 
 def switch(machine: Machine, folder: str) -> None:
@@ -139,6 +137,7 @@ def previous(machine: Machine) -> str:
 
 
 def _prune(machine: Machine) -> None:
+    machine.script(f"find {HOME} -maxdepth 1 -name 'staging.*' -mtime +1 -exec rm -rf {{}} +")
     newest_first = machine.run("ls", "-1t", f"{HOME}/releases").text.split()
     kept = {
         path.rsplit("/", 1)[1]

@@ -83,19 +83,24 @@ class Site:
             f"Host *\n User root\n IdentityFile {key}\n IdentitiesOnly yes\n UserKnownHostsFile {self.known_hosts}\n"
         )
 
+    def cut_short(self, task: str, at: str) -> None:
+        """Begins a task of `fab`, and kills it where it says `at`."""
+        command = self._command(task, file=False)
+        with subprocess.Popen(command, cwd=CHECKOUT, stdout=subprocess.PIPE, text=True) as begun:
+            assert begun.stdout is not None
+            assert any(at in line for line in begun.stdout)
+            begun.kill()
+
+    def _command(self, task: str, *options: str, file: bool) -> list[str]:
+        ours = ("--env", str(self.env), *(("--file", str(self.list)) if file else ()))
+        fab = str(Path(sys.executable).parent / "fab")
+        return [fab, "-S", str(self.folder / "ssh_config"), task, *ours, *options]
+
     def fab(
         self, task: str, *options: str, checkout: Path = CHECKOUT, code: int = 0, file: bool = True
     ) -> str:
         """What a task of `fab` says; `code` is the exit code that it must end with."""
-        ours = ("--env", str(self.env), *(("--file", str(self.list)) if file else ()))
-        command = [
-            str(Path(sys.executable).parent / "fab"),
-            "-S",
-            str(self.folder / "ssh_config"),
-            task,
-            *ours,
-            *options,
-        ]
+        command = self._command(task, *options, file=file)
         environment = os.environ | {"PYTHONPATH": str(checkout)}
         done = subprocess.run(
             command, cwd=checkout, env=environment, capture_output=True, text=True, timeout=1500
