@@ -12,7 +12,6 @@ import io
 import shutil
 import sys
 import tempfile
-import zipfile
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -33,6 +32,7 @@ class Release:
     """What is installed on machines of one role, `master` or `runner`."""
 
     role: str
+    sources: str
     wheel_name: str
     wheel: bytes
     constraints: str
@@ -42,11 +42,7 @@ class Release:
     @cached_property
     def id(self) -> str:
         made = hashlib.sha256()
-        with zipfile.ZipFile(io.BytesIO(self.wheel)) as archive:
-            # Not the archive itself: it has the time of its making.
-            for name in sorted(archive.namelist()):
-                made.update(name.encode() + b"\0" + archive.read(name) + b"\0")
-        for text in (self.role, self.constraints, self.packages):
+        for text in (self.sources, self.role, self.constraints, self.packages):
             made.update(text.encode() + b"\0")
         for name, content in sorted(self.files.items()):
             made.update(name.encode() + b"\0" + content + b"\0")
@@ -69,6 +65,7 @@ def build() -> dict[str, Release]:
                 shutil.copytree(path, sources / source, ignore=shutil.ignore_patterns("__pycache__"))
             else:
                 shutil.copy(path, sources / source)
+        digest = _digest(sources)
         local(sys.executable, "-m", "pip", "wheel", "-q", "--no-deps", "-w", name, str(sources))
         (wheel,) = Path(name).glob("datarun-*.whl")
         content = wheel.read_bytes()
@@ -76,9 +73,17 @@ def build() -> dict[str, Release]:
     master_files = {file: (CHECKOUT / file).read_bytes() for file in ("manage.py", "gunicorn.conf.py")}
     packages = RUNNER_PACKAGES.read_text()
     return {
-        "master": Release("master", wheel.name, content, constraints, "", master_files),
-        "runner": Release("runner", wheel.name, content, constraints, packages, {}),
+        "master": Release("master", digest, wheel.name, content, constraints, "", master_files),
+        "runner": Release("runner", digest, wheel.name, content, constraints, packages, {}),
     }
+
+
+def _digest(folder: Path) -> str:
+    """What stands for the sources. Not the wheel: it has the time of its making, and which tools made it."""
+    made = hashlib.sha256()
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
+        made.update(str(path.relative_to(folder)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return made.hexdigest()
 
 
 def install(machine: Machine, release: Release) -> None:
