@@ -81,7 +81,7 @@ class Machine:
         )
         with (self._folder / "console.log").open("ab") as console:
             self._process = subprocess.Popen(
-                ["unshare", *spaces, "sh", "-c", _BOOT, "boot", *arguments],
+                ["setpriv", "--pdeathsig", "KILL", "unshare", *spaces, "sh", "-c", _BOOT, "boot", *arguments],
                 stdin=subprocess.PIPE, stdout=console, stderr=console, text=True, start_new_session=True,
             )  # fmt: skip
         inside = self._child()
