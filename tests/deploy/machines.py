@@ -86,7 +86,10 @@ class Machine:
             )  # fmt: skip
         inside = self._child()
         link = f"dr-{self.name}"
-        run("ip", "link", "add", link, "type", "veth", "peer", "name", "eth0", "netns", str(inside))
+        # A machine that was built anew has the card that others remember.
+        card = f"02:00:00:00:00:{int(self.address.rsplit('.', 1)[1]):02x}"
+        peer = ("peer", "name", "eth0", "address", card, "netns", str(inside))
+        run("ip", "link", "add", link, "type", "veth", *peer)
         run("ip", "link", "set", link, "master", BRIDGE, "up")
         assert self._process.stdin is not None
         self._process.stdin.write("go\n")
