@@ -87,6 +87,11 @@ def drop_capabilities(user: int | None = None) -> None:
     call("capset", ctypes.byref(header), ctypes.byref((ctypes.c_uint32 * 6)()))
 
 
+def advise(address: int, length: int, advice: int) -> None:
+    """Tells the kernel what to do with a piece of this process's memory (madvise(2))."""
+    call("madvise", ctypes.c_void_p(address), ctypes.c_size_t(length), advice)
+
+
 def bind(folder: Path) -> None:
     """Makes `folder` a mount of its own."""
     call("mount", os.fsencode(folder), os.fsencode(folder), None, ctypes.c_ulong(_MS_BIND), None)

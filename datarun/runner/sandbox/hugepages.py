@@ -1,0 +1,44 @@
+"""Has Python's objects in huge pages, which a fork takes over as a whole: of a zygote's 4 kB pages each costs its
+children as much as many lines of code, to take over and to give up.
+
+Advice to the kernel only: where it has no huge pages, or does not take the advice, nothing changes.
+"""
+
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+
+from . import system
+
+#: Bytes for objects: what the scientific stack has imported needs as much.
+_ROOM = 64 << 20
+_ARENA = 1 << 20  # bytes that Python's allocator takes at a time (Objects/obmalloc.c)
+_LARGEST = 512  # bytes of the largest object that it puts there
+_HUGE = 2 << 20  # bytes of a huge page
+_MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25  # linux/mman.h
+
+
+def reserve() -> object:
+    """Room for objects in one piece, in huge pages, for as long as what this returns is kept.
+
+    To be called before anything is imported: afterwards the allocator's arenas lie scattered between libraries,
+    each too small for a huge page.
+    """
+    filling = [bytes(_LARGEST - bytes().__sizeof__()) for _ in range(_ROOM // _LARGEST)]
+    kept = filling[:: _ARENA // _LARGEST]  # which keep their arenas, while those are empty
+    del filling
+    for start, end in _mappings({id(each) for each in kept}):
+        first, last = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
+        if first < last:
+            with suppress(OSError):
+                system.advise(first, last - first, _MADV_HUGEPAGE)
+                system.advise(first, last - first, _MADV_COLLAPSE)
+    return kept
+
+
+def _mappings(addresses: set[int]) -> Iterator[tuple[int, int]]:
+    """Where the mappings begin and end that have one of the addresses."""
+    for line in Path("/proc/self/maps").read_text().splitlines():
+        start, end = (int(number, 16) for number in line.split(maxsplit=1)[0].split("-"))
+        if any(start <= address < end for address in addresses):
+            yield start, end
