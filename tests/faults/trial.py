@@ -186,7 +186,7 @@ class Trial:
             *(long_folds + napping),
             *workload.folds(data, self._number * 3 // 5, _SHORT_NAP),
             *workload.folds(data, 2, fails=True),
-            *workload.folds(wide, self._number // 20),
+            *workload.folds(wide, self._number // 8),
         ]
         fault.long = [fold.id for fold in long_folds]
         fault.cancelled = {fold.id for fold in napping[-3:]}
