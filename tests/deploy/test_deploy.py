@@ -26,7 +26,7 @@ _ANOTHER_KEY = "10.88.0.12 ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIOMqqnkVzrm0SdG6U
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    debian.ensure("debootstrap", "iproute2", "openssh-client")
+    debian.ensure("debootstrap", "iproute2", "nftables", "openssh-client")
     packages = RUNNER_PACKAGES.read_bytes()
     with ExitStack() as stack:
         stack.callback(RUNNER_PACKAGES.write_bytes, packages)
