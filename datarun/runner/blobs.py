@@ -7,6 +7,7 @@ import shutil
 import tempfile
 import threading
 import time
+from collections import OrderedDict
 from io import BufferedReader
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ logger = logging.getLogger(__name__)
 
 _CHUNK = 1024 * 1024
 _FREE = 0.1  # of the disk: what the cache leaves to others
+_KEPT = 64 * 1024 * 1024  # bytes in memory
 _IN_USE = 60.0  # seconds in which a job has certainly made use of what it asked for
 _PATIENCE = 15 * 60.0  # seconds that the master may be away: results are not given up for its restart
 _AWAY = frozenset({500, 502, 503, 504, 507})  # also a full disk, which somebody will mend
@@ -28,7 +30,7 @@ class BlobError(Exception):
 
 
 class BlobStore:
-    """A content-addressed cache in `folder` in front of the master's blobs."""
+    """A content-addressed cache in `folder` in front of the master's blobs; safe for threads."""
 
     def __init__(
         self, master_url: str, token: str, folder: Path, stopping: threading.Event | None = None
@@ -38,6 +40,9 @@ class BlobStore:
         self._url = master_url
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        # What came along with orders, by sha256, last used last; and how many bytes that are.
+        self._kept: OrderedDict[str, bytes] = OrderedDict()
+        self._number, self._lock = 0, threading.Lock()
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
 
@@ -58,21 +63,18 @@ class BlobStore:
         return path
 
     def keep(self, sha256: str, content: bytes) -> None:
-        """Takes into the cache what came along with an order; raises `BlobError` if it isn't what it says."""
+        """Has what came along with an order at hand; raises `BlobError` if it isn't what it says.
+
+        In memory, the `_KEPT` bytes that were used last: most of it serves one fold, and a file costs more than that.
+        """
         if hashlib.sha256(content).hexdigest() != sha256:
             raise BlobError(f"Blob {sha256} arrived damaged.")
-        path = self._folder / sha256[:2] / sha256
-        if not path.exists():
-            path.parent.mkdir(exist_ok=True)
-            handle, name = tempfile.mkstemp(dir=path.parent)
-            temporary = Path(name)
-            try:
-                with os.fdopen(handle, "wb") as file:
-                    file.write(content)
-                temporary.chmod(0o444)
-                temporary.rename(path)
-            finally:
-                temporary.unlink(missing_ok=True)
+        with self._lock:
+            self._number += 0 if sha256 in self._kept else len(content)
+            self._kept[sha256] = content
+            self._kept.move_to_end(sha256)
+            while self._number > _KEPT:
+                self._number -= len(self._kept.popitem(last=False)[1])
 
     def _make_room(self) -> None:
         """Removes the blobs that were not used for longest while the disk is nearly full; jobs that run keep theirs."""
@@ -89,7 +91,19 @@ class BlobStore:
             logger.info("removed blob %s from the cache: the disk is nearly full", path.name)
 
     def read(self, sha256: str) -> bytes:
-        return self.path(sha256).read_bytes()
+        """The blob's content; raises `BlobError`."""
+        with self._lock:
+            content = self._kept.get(sha256)
+        return self.path(sha256).read_bytes() if content is None else content
+
+    def copy(self, sha256: str, path: Path) -> None:
+        """Makes a file with the blob's content; raises `BlobError`."""
+        with self._lock:
+            content = self._kept.get(sha256)
+        if content is None:
+            shutil.copyfile(self.path(sha256), path)
+        else:
+            path.write_bytes(content)
 
     def put(self, content: bytes) -> str:
         """Stores `content` at the master; returns its sha256."""

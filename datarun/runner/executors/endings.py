@@ -12,6 +12,7 @@ import psutil
 from datarun.contract.failures import FailureKind
 from datarun.contract.messages import MEASURES
 from datarun.runner.sandbox import run as sandbox
+from datarun.runner.sandbox.usage import Mark
 
 #: Characters of a message, which may be a traceback.
 _LONGEST = 64 * 1024
@@ -94,7 +95,7 @@ def _credible(told: float, seen: float) -> float:
     return told if abs(told - seen) <= _NOISE + _SHARE * seen else seen
 
 
-def _seen(marks: Sequence[sandbox.Mark]) -> dict[str, float]:
+def _seen(marks: Sequence[Mark]) -> dict[str, float]:
     seen = {}
     for stage, before, after in zip(_STAGES, marks, marks[1:], strict=False):
         seen[f"{stage}_time"] = after.time - before.time

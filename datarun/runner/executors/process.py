@@ -3,7 +3,6 @@
 import hashlib
 import json
 import logging
-import shutil
 import tempfile
 from base64 import b64decode
 from collections import deque
@@ -476,12 +475,11 @@ class ProcessExecutor:
         for name, sha256 in files.items():
             path = folder / safe(name)
             path.parent.mkdir(parents=True, exist_ok=True)
-            cached = self._blobs.path(sha256)
             if not copy:
                 with suppress(OSError):  # on another disk
-                    path.hardlink_to(cached)
+                    path.hardlink_to(self._blobs.path(sha256))
                     continue
-            shutil.copyfile(cached, path)
+            self._blobs.copy(sha256, path)
 
     def _wanted(self, submission: Mapping[str, str]) -> set[str]:
         """What a submission's files import."""

@@ -13,7 +13,7 @@ from .lockdown import lock_zygote
 
 
 def main() -> None:
-    room = hugepages.reserve()
+    hugepages.reserve()
     control, folder = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])
     lock_zygote(folder)
     from .zygote import Zygote

@@ -71,7 +71,7 @@ class Cgroup:
 
     def kill(self) -> None:
         """Kills all that is in it, at once where the kernel can."""
-        if (self.pids / "cgroup.kill").exists():
+        if self.version == 2 and (self.pids / "cgroup.kill").exists():
             _write(self.pids / "cgroup.kill", "1")
             return
         for pid in (self.pids / "cgroup.procs").read_text().split():

@@ -82,18 +82,18 @@ class Child:
 
     def settle_in(self) -> None:
         """All that can be done before the task is known."""
-        folder = self._folder
-        os.environ.update(HOME=str(folder.home), TMPDIR=str(folder.home), JOBLIB_TEMP_FOLDER=str(folder.home))
+        folder, home = self._folder, self._folder.home
+        for name in ("HOME", "TMPDIR", "JOBLIB_TEMP_FOLDER"):
+            os.environ[name] = str(home)
         tempfile.tempdir = None  # found anew, below the new home
-        os.chdir(folder.home)
+        os.chdir(home)
         readable = [folder.root, *self._zygote.readable]
         os.utime = _leave_times(os.utime)
-        self._mapped = _mapped()
         # Two of them are there for a preparation only.
-        lockdown.lock_child((folder.home, folder.data, folder.out), readable)
+        lockdown.lock_child((home, folder.data, folder.out), readable)
 
     def _take_up(self, task: Task) -> None:
-        lockdown.limit_child(task.memory + self._mapped, task.disk)
+        lockdown.limit_child(task.memory + self._zygote.mapped, task.disk)
         _use_threads(task.threads)
         random.seed(task.seed)
         np.random.seed(task.seed % (1 << 32))  # the generator that submissions use
@@ -285,14 +285,6 @@ def _use_threads(number: int) -> None:
         for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "LOKY_MAX_CPU_COUNT"):
             os.environ[name] = str(number)
         threadpool_limits(number)
-
-
-def _mapped() -> int:
-    """Bytes of private memory that came with the zygote."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        pages = int(Path("/proc/self/statm").read_text().split()[5])
-        return pages * resource.getpagesize()
-    return 0
 
 
 def _cpu_seconds() -> float:

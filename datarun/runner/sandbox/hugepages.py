@@ -4,6 +4,7 @@ children as much as many lines of code, to take over and to give up.
 Advice to the kernel only: where it has no huge pages, or does not take the advice, nothing changes.
 """
 
+import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -14,26 +15,30 @@ from . import system
 _ROOM = 64 << 20
 _ARENA = 1 << 20  # bytes that Python's allocator takes at a time (Objects/obmalloc.c)
 _LARGEST = 512  # bytes of the largest object that it puts there
+_HEADER = sys.getsizeof(b"")
 _HUGE = 2 << 20  # bytes of a huge page
 _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25  # linux/mman.h
 
 
-def reserve() -> object:
-    """Room for objects in one piece, in huge pages, for as long as what this returns is kept.
+#: An object in each arena: it keeps them while they are empty.
+_kept: list[bytes] = []
+
+
+def reserve() -> None:
+    """Makes room for objects in one piece, in huge pages.
 
     To be called before anything is imported: afterwards the allocator's arenas lie scattered between libraries,
     each too small for a huge page.
     """
-    filling = [bytes(_LARGEST - bytes().__sizeof__()) for _ in range(_ROOM // _LARGEST)]
-    kept = filling[:: _ARENA // _LARGEST]  # which keep their arenas, while those are empty
+    filling = [bytes(_LARGEST - _HEADER) for _ in range(_ROOM // _LARGEST)]
+    _kept.extend(filling[:: _ARENA // _LARGEST])
     del filling
-    for start, end in _mappings({id(each) for each in kept}):
+    for start, end in _mappings({id(each) for each in _kept}):
         first, last = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE
         if first < last:
             with suppress(OSError):
                 system.advise(first, last - first, _MADV_HUGEPAGE)
                 system.advise(first, last - first, _MADV_COLLAPSE)
-    return kept
 
 
 def _mappings(addresses: set[int]) -> Iterator[tuple[int, int]]:

@@ -5,7 +5,6 @@ import itertools
 import json
 import math
 import os
-import re
 import selectors
 import signal
 import stat
@@ -27,6 +26,7 @@ from .forked import Forked, kill_group
 from .lockdown import MAX_PROCESSES
 from .log import BoundedLog
 from .task import MAX_RSS_UNIT, Task
+from .usage import Mark, Usage
 from .warm import ZygoteError
 
 _TICK = 0.1  # seconds between two looks at the clock
@@ -41,7 +41,6 @@ _MOST_REPORTS = 2 << 20
 _LONGEST_END = 256
 _CHUNK = 1 << 16  # bytes that are read at a time: all that a pipe holds (pipe(7))
 _PARTS = ("train", "test")
-_PEAK = re.compile(r"^VmHWM:\s*([0-9]+) kB$", re.M)
 #: Files, folders and open descriptors of a job, and the bytes that a file and a folder count for at least: both
 #: are scarce on some disks, and folders take long to remove.
 _MOST_FILES = 100_000
@@ -55,17 +54,6 @@ class Interrupt(StrEnum):
     LEAVE = "leave"  # the runner is leaving
 
 
-@dataclass(frozen=True, slots=True)
-class Mark:
-    """What a child had used at some moment, as the kernel counts it."""
-
-    #: Seconds on the supervisor's clock, and of processor time with children that have ended.
-    time: float
-    cpu: float
-    #: The most memory that it had itself until then, in MiB.
-    memory: float
-
-
 @dataclass
 class Ending:
     """How a child ended. `report` and `predictions` are what it last said, not to be believed."""
@@ -77,8 +65,6 @@ class Ending:
     exit_code: int | None = None
     # The most bytes that the child itself had in memory at a time.
     peak: int = 0
-    # The bytes that it had in memory when it said that it was done, shared ones too.
-    left: int = 0
     # Whether the kernel killed a process of it for its control group's memory.
     memory_kill: bool = False
     # Whether it was locked down and ready to run what it was told to: what failed before is nobody's fault.
@@ -91,6 +77,11 @@ class Ending:
     # Part → what should be `.npy`.
     predictions: dict[str, bytes] = field(default_factory=dict)
     log: str = ""
+
+    @property
+    def left(self) -> int:
+        """The bytes that it had in memory when it was last looked at, shared ones too."""
+        return self.marks[-1].anonymous if self.marks else 0
 
 
 class Watcher:
@@ -113,6 +104,7 @@ class Run:
     def __init__(self, child: Forked, task: Task, limits: Limits, watcher: Watcher) -> None:
         self._job, self._limits, self._watcher = child.folder.root, limits, watcher
         self._leader, self._cgroup = child.leader, child.cgroup
+        self._usage: Usage | None = None
         self._log, self._ending, self._reports = BoundedLog(), Ending(), _Reports(self._to_follow, self._hear)
         self._end = b""
         self._stages_due = [Stage.TRAINED, Stage.VALIDATED]
@@ -182,6 +174,8 @@ class Run:
         for key in list(self._selector.get_map().values()):
             os.close(key.fd)
         self._selector.close()
+        if self._usage:
+            self._usage.close()
 
     def _read(self, key: selectors.SelectorKey) -> None:
         chunk = os.read(key.fd, _CHUNK)
@@ -233,12 +227,12 @@ class Run:
             self._ending.report = report
             self._mark()
             if event == "done":
-                self._ending.left = _anonymous(self._leader)
                 self._kill()  # what it has started and left
 
     def _mark(self) -> None:
-        with contextlib.suppress(psutil.Error):  # it has ended by now
-            self._ending.marks.append(_mark(psutil.Process(self._leader)))
+        with contextlib.suppress(OSError, psutil.Error):  # it has ended by now
+            self._usage = self._usage or Usage(self._leader)
+            self._ending.marks.append(self._usage.mark())
 
     # --- limiting ----------------------------------------------------------------------------------
 
@@ -323,19 +317,6 @@ class Run:
         self._kill_at, self._ended_by = now + _AGAIN, min(self._ended_by, now + _PATIENCE)
 
 
-def _mark(child: psutil.Process) -> Mark:
-    with child.oneshot():
-        return Mark(time.monotonic(), _cpu_seconds(child), _peak(child) / (1 << 20))
-
-
-def _peak(child: psutil.Process) -> int:
-    """The most bytes that the process has had in memory; where the system does not say, those that it has."""
-    with contextlib.suppress(OSError):
-        if found := _PEAK.search(Path(f"/proc/{child.pid}/status").read_text(errors="replace")):
-            return int(found[1]) << 10
-    return _resident(child)
-
-
 def _next(start: float) -> float:
     """When to look again after a look that began at `start` and ends now."""
     end = time.monotonic()
@@ -394,14 +375,6 @@ class _Reports:
             if not self._missing:
                 self._hear(self._report, b"")
         return end + 1
-
-
-def _anonymous(pid: int) -> int:
-    """Bytes that the process has in memory, without those of files."""
-    with contextlib.suppress(OSError, ValueError, IndexError):
-        _, resident, of_files, *_ = map(int, Path(f"/proc/{pid}/statm").read_text().split())
-        return (resident - of_files) * os.sysconf("SC_PAGE_SIZE")
-    return 0
 
 
 def _parse(line: bytes) -> Mapping[str, Any]:

@@ -12,6 +12,7 @@ import gc
 import json
 import os
 import pickle
+import resource
 import select
 import signal
 import socket
@@ -130,6 +131,7 @@ class Zygote:
         """What is here now will be the same in every child: its memory is not to be touched again."""
         gc.collect()
         gc.freeze()
+        self._warm.mapped = _mapped()
 
     def _fork(self, descriptors: Sequence[int], job: str) -> None:
         """`descriptors`: the child's report, its output, its end; its task; the control groups to enter."""
@@ -163,6 +165,14 @@ class Zygote:
         with contextlib.suppress(BrokenPipeError):
             os.write(end, self._ended.pop(leader))
         os.close(end)
+
+
+def _mapped() -> int:
+    """Bytes of private memory that this process has, and that its children begin with."""
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        pages = int(Path("/proc/self/statm").read_text().split()[5])
+        return pages * resource.getpagesize()
+    return 0
 
 
 def _be_child(job: Path, warm: Warm, descriptors: Sequence[int]) -> None:

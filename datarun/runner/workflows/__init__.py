@@ -70,6 +70,8 @@ class Warm:
     readable: Sequence[Path] = ()
     module: Any = None
     prepared: Any = None
+    # Bytes of private memory that a child begins with.
+    mapped: int = 0
 
 
 class DataSet(Protocol):
