@@ -21,7 +21,7 @@ from uuid import UUID
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import F, QuerySet
+from django.db.models import QuerySet
 from django.db.models.functions import Now
 
 from datarun.contract.failures import FailureKind
@@ -49,6 +49,16 @@ HANDED_BACK = "handed back"
 Key = tuple[str, int, str]
 
 
+_QUEUE = f"""
+    UPDATE runapp_job
+    SET state = '{JobState.QUEUED}', attempt = attempt + 1, queued_at = statement_timestamp(),
+        deadline = statement_timestamp() + make_interval(secs => %s)
+    WHERE id IN (
+        SELECT id FROM runapp_job WHERE id = ANY (%s::uuid[]) AND state = '{JobState.CREATED}' AND NOT waits_for_data
+        FOR UPDATE SKIP LOCKED
+    )
+    RETURNING id
+"""
 _CLAIM = f"""
     UPDATE runapp_job AS job
     SET state = '{JobState.RUNNING}', stage = '{Stage.STARTED}', runner = said.runner,
@@ -79,15 +89,11 @@ def key(result: Result) -> Key:
     return (result.job, result.attempt, result.runner)
 
 
-@transaction.atomic
 def queue(ids: Iterable[UUID]) -> set[UUID]:
     """created → queued, as a new attempt; returns the ids of those that were still created."""
-    jobs = Job.objects.filter(id__in=list(ids), state=JobState.CREATED, waits_for_data=False)
-    ours = set(jobs.select_for_update(skip_locked=True).values_list("id", flat=True))
-    Job.objects.filter(id__in=ours).update(
-        state=JobState.QUEUED, attempt=F("attempt") + 1, queued_at=Now(), deadline=Now() + QUEUED_FOR
-    )
-    return ours
+    with connection.cursor() as cursor:
+        cursor.execute(_QUEUE, [QUEUED_FOR.total_seconds(), list(ids)])
+        return {id for (id,) in cursor.fetchall()}
 
 
 def give_back(jobs: Iterable[Job]) -> None:

@@ -43,10 +43,11 @@ class Dispatcher:
 
     def run_once(self) -> int:
         """One round over all queues; returns how many orders were published."""
-        tell(self._connection, _cancelled())
         self.behind = False
         waiting_in = fairness.with_work(self._turns.in_turn())
-        return sum(self._dispatch(name) for name in waiting_in)
+        published = sum(self._dispatch(name) for name in waiting_in)
+        tell(self._connection, _cancelled())
+        return published
 
     def _dispatch(self, name: str) -> int:
         serving = runners.serving(name)

@@ -25,7 +25,7 @@ from .collect import Collector, Hearing
 logger = logging.getLogger(__name__)
 
 _RETRY = 1.0  # seconds until a loop tries again after an error
-_PACE = 0.2  # seconds between the beginnings of two rounds of dispatch while jobs wait for slots
+_PACE = 0.4  # seconds between the beginnings of two rounds of dispatch while jobs wait for slots
 _TIDY = 60.0  # seconds between two looks at what waits and what is old
 _RENEW = lease.LENGTH.total_seconds() / 4
 

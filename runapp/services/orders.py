@@ -35,21 +35,22 @@ def build(ids: Iterable[UUID], others: bool = False) -> list[tuple[Job, Order]]:
     `others`: more than one runner can take them, so a job that one has lost goes to another.
     """
     ids = list(ids)
-    prepared = PreparedData.objects.filter(job__in=ids).select_related("job", "raw_data")
-    # Many folds of few submissions on fewer data sets: each is read once.
-    folds = SubmissionFold.objects.filter(job__in=ids).select_related("job")
-    folds = folds.prefetch_related("databoard_s__raw_data", "prepared")
+    folds = SubmissionFold.objects.filter(job__in=ids).select_related(
+        "job", "databoard_s__raw_data", "prepared"
+    )
     small = _small(folds)
-    orders: dict[UUID, tuple[Job, Order]] = {}
-    orders.update((version.job_id, (version.job, _prepare(version, others))) for version in prepared)
-    orders.update((fold.job_id, (fold.job, _fold(fold, fold.job, others, small))) for fold in folds)
-    if len(orders) < len(ids):
-        orders.update(_rare([id for id in ids if id not in orders], others))
+    orders: dict[UUID, tuple[Job, Order]] = {
+        fold.job_id: (fold.job, _fold(fold, fold.job, others, small)) for fold in folds
+    }
+    if left := [id for id in ids if id not in orders]:
+        orders.update(_rare(left, others))
     return [orders[id] for id in ids if id in orders]
 
 
 def _rare(ids: list[UUID], others: bool) -> Iterator[tuple[UUID, tuple[Job, Order]]]:
-    """The orders for what is neither fold nor preparation."""
+    """The orders for what is not a fold's own."""
+    for version in PreparedData.objects.filter(job__in=ids).select_related("job", "raw_data"):
+        yield version.job_id, (version.job, _prepare(version, others))
     for ensemble in ensembles.taken(ids):
         assert ensemble.job is not None
         if folds := ensembles.folds_of(ensemble):  # none: its job has just been cancelled
