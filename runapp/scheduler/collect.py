@@ -173,8 +173,7 @@ class Collector:
                     self._record([message])
                 return
             self._park(batch[0], error)
-        for message in batch:
-            message.ack()
+        batch[-1].ack(multiple=True)  # with all before it: what came later is of the next batch
         dispatch.tell(self._connection, told)
 
     def _park(self, message: Message, error: Exception) -> None:

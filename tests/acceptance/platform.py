@@ -19,13 +19,13 @@ BIN = Path(sys.executable).parent
 USER, PASSWORD = "MrTest", "test"
 
 
-def wait_until(condition: Callable[[], Any], timeout: float, what: str) -> Any:
-    """What `condition` returns as soon as it is true."""
+def wait_until(condition: Callable[[], Any], timeout: float, what: str, pause: float = 0.05) -> Any:
+    """What `condition` returns as soon as it is true; it is asked every `pause` seconds."""
     until = time.monotonic() + timeout
     while time.monotonic() < until:
         if value := condition():
             return value
-        time.sleep(0.05)
+        time.sleep(pause)
     raise AssertionError(f"{what} did not come about within {timeout:g} s")
 
 
