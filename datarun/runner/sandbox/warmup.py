@@ -53,6 +53,8 @@ def _run(estimator: type[Any]) -> None:
 
 
 def run_rows(X: Any) -> None:  # noqa: N803
-    """Takes rows of a table as a fold does."""
+    """Takes rows of a `Table` as a fold does."""
+    rows = np.arange(min(len(X), _ROWS))
     for _ in range(_TIMES):
-        np.array(X.iloc[np.arange(min(len(X), _ROWS))])
+        np.array(X.frame.iloc[rows])
+        X.array_of(rows)
