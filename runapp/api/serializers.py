@@ -272,10 +272,10 @@ class SubmissionFoldOut(PredictionsOut):
         )
 
     def get_train_is(self, fold: SubmissionFold) -> str | None:
-        return predictions.packed_bytes(blobs.get(fold.train_is_id))
+        return predictions.packed_bytes(blobs.content(fold.train_is))
 
     def get_test_is(self, fold: SubmissionFold) -> str | None:
-        return predictions.packed_bytes(blobs.get(fold.test_is_id))
+        return predictions.packed_bytes(blobs.content(fold.test_is))
 
 
 class PredictionListIn(serializers.Serializer[Any]):

@@ -106,7 +106,8 @@ class SubmissionFoldDetail(APIView):
     @extend_schema(operation_id="runapp_submissionfold_detail", responses=SubmissionFoldDetailOut)
     def get(self, request: Request, pk: int) -> Response:
         """Everything about one submission fold, and why it waits if it does."""
-        return Response(SubmissionFoldDetailOut(get_object_or_404(predictions.with_predictions([pk]))).data)
+        found = predictions.with_predictions([pk]).select_related("train_is", "test_is")
+        return Response(SubmissionFoldDetailOut(get_object_or_404(found)).data)
 
 
 class TestPredictionList(APIView):

@@ -25,8 +25,8 @@ logger = logging.getLogger(__name__)
 BATCH = 500
 #: How long a batch waits for company once it has its first message, in seconds.
 _LINGER = 0.002
-#: The same while it has but claims, which nobody waits for: a short fold's outcome soon follows.
-_CLAIMS_LINGER = 0.05
+#: The same while it has but claims, which nobody waits for: a short fold's outcome soon follows, and ends it.
+_CLAIMS_LINGER = 0.25
 #: Seconds between the beginnings of two batches while jobs wait for slots: one for many folds costs little more.
 _PACE = 0.2
 #: Seconds between two pings.

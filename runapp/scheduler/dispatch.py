@@ -90,8 +90,7 @@ def _room(queue: str, slots: int) -> int:
         return 0
     mean = waiting.mean_seconds(queue)
     buffer = 1 if mean is None else math.ceil(slots * min(_MAX_BUFFER, _BUFFER / max(mean, 1e-3)))
-    in_flight = Job.objects.filter(queue=queue, state__in=states.IN_FLIGHT).count()
-    return max(0, slots + buffer - in_flight)
+    return max(0, slots + buffer - fairness.number_in_flight(queue))
 
 
 def _cancelled() -> list[Told]:

@@ -55,7 +55,12 @@ def put_file(file: IO[bytes], size: int, sha256: str) -> None:
 
 def get(sha256: str) -> bytes:
     """The bytes named `sha256`; raises `Blob.DoesNotExist`."""
-    return b"".join(chunks(Blob.objects.get(pk=sha256)))
+    return content(Blob.objects.get(pk=sha256))
+
+
+def content(blob: Blob) -> bytes:
+    """The bytes of `blob`."""
+    return b"".join(chunks(blob))
 
 
 def opened(blob: Blob) -> IO[bytes]:

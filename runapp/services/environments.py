@@ -1,7 +1,8 @@
 """Environments that data sets want (docs/kits.rst): each has order queues of its own."""
 
+from django.db import connection
+
 from datarun.contract import queues
-from runapp.models import RawData
 
 from .errors import BadInput
 
@@ -17,7 +18,10 @@ def checked(name: str) -> str:
 
 def order_queues(name: str | None = None) -> list[str]:
     """The queues that runners may take orders from; those of the queue `name` only."""
-    wanted = RawData.objects.exclude(environment="").order_by("environment")
-    environments = ["", *wanted.values_list("environment", flat=True).distinct()]
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT DISTINCT environment FROM runapp_rawdata WHERE environment <> '' ORDER BY environment"
+        )
+        environments = ["", *(environment for (environment,) in cursor.fetchall())]
     names = queues.ORDER_QUEUES if name is None else (name,)
     return [queues.in_environment(each, environment) for environment in environments for each in names]

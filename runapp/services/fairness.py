@@ -151,6 +151,13 @@ def before(job: Job, limit: int) -> int:
         return int(cursor.fetchone()[0])
 
 
+def number_in_flight(queue: str) -> int:
+    """How many jobs of the queue are with runners, or on their way there."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"SELECT count(*) FROM runapp_job WHERE queue = %s AND {_FLYING}", [queue])
+        return int(cursor.fetchone()[0])
+
+
 def _scan(queue: str, after: str, limit: int) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(_NEXT_SHARES, {"queue": queue, "after": after, "limit": limit})

@@ -46,7 +46,7 @@ def known() -> QuerySet[Runner]:
 
 def live() -> QuerySet[Runner]:
     """The runners that take orders."""
-    return Runner.objects.annotate(state=_STATE).filter(state=LIVE)
+    return Runner.objects.filter(last_seen__gt=Now() - SILENCE, incompatible=False, leaving=False)
 
 
 def state(runner: Runner) -> str:
