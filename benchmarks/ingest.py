@@ -16,6 +16,7 @@ from psycopg2.extras import execute_values
 from . import database
 
 BATCH, ROUNDS = 500, 15
+Predictions = Callable[[], Mapping[str, Any]]
 ROWS = {"train": 1000, "test": 500}  # of float64: 12 kB of predictions
 
 
@@ -29,18 +30,21 @@ def main() -> None:
     print(
         f"{BATCH} outcomes with {sum(ROWS.values()) * 8} bytes of predictions each, median of {ROUNDS} rounds"
     )
-    compare(
-        "recorded with all that belongs to it",
-        {"datarun": ingest.record, "execute_values": by_execute_values},
-        timed,
-    )
-    database.fill(folds, waiting=folds)
-    numbers = iter(range(1, folds, BATCH))
-    compare(
-        "their rows of predictions alone",
-        {"datarun": copy, "execute_values": insert},
-        lambda write: alone(write, next(numbers)),
-    )
+    ours = ingest.record  # `timed` puts others in its place
+    for name, predictions in PREDICTIONS.items():
+        compare(
+            f"{name}: recorded with all that belongs to it",
+            {"datarun": ours, "execute_values": by_execute_values},
+            lambda record, made=predictions: timed(record, made),
+        )
+        database.fill(folds, waiting=folds)
+        numbers = iter(range(1, folds, BATCH))
+        compare(
+            f"{name}: their rows of predictions alone",
+            {"datarun": copy, "execute_values": insert},
+            lambda write, made=predictions, numbers=numbers: alone(write, next(numbers), made),
+        )
+        database.fill(folds, waiting=folds)
 
 
 def compare(
@@ -63,7 +67,7 @@ def compare(
 # --- outcomes ------------------------------------------------------------------------------------------
 
 
-def timed(record: Callable[..., Any]) -> float:
+def timed(record: Callable[..., Any], predictions: Predictions) -> float:
     """Seconds of `services.results.record`, in which `record` takes the place of `services.ingest.record`."""
     from datarun.contract.messages import Outcome
     from runapp.services import ingest, results
@@ -116,7 +120,7 @@ def by_execute_values(outcomes: Sequence[Any]) -> set[Any]:
 Rows = Sequence[tuple[int, Mapping[str, Any]]]
 
 
-def alone(write: Callable[[Any, Rows], None], first: int) -> float:
+def alone(write: Callable[[Any, Rows], None], first: int, predictions: Predictions) -> float:
     """Seconds to write the predictions of `BATCH` folds from `first` on, and commit."""
     from django.db import connection, transaction
 
@@ -144,11 +148,18 @@ def insert(cursor: Any, rows: Rows) -> None:
     execute_values(cursor, "INSERT INTO runapp_prediction (fold_id, train, test) VALUES %s", values)
 
 
-def predictions() -> dict[str, Any]:
+def noise() -> dict[str, Any]:
+    """What can't be compressed at all."""
     return {part: _RNG.random(rows) for part, rows in ROWS.items()}
 
 
-_RNG = np.random.default_rng(0)
+def votes() -> dict[str, Any]:
+    """The probabilities of five classes, as a hundred trees vote for them."""
+    return {part: _RNG.multinomial(100, _SHARES, rows // 5) / 100 for part, rows in ROWS.items()}
+
+
+_RNG, _SHARES = np.random.default_rng(0), (0.8, 0.1, 0.05, 0.03, 0.02)
+PREDICTIONS: dict[str, Predictions] = {"noise": noise, "probabilities": votes}
 
 if __name__ == "__main__":
     main()

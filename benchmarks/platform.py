@@ -132,7 +132,9 @@ class Datarun(Platform):
         with self._held():
             ids = self.post(data, folds, submission, cut)
         # PostgreSQL's clock tells how long it took: to ask often would only take time from what is measured.
-        return float(wait_until(lambda: self._seconds(ids), _PATIENCE, f"the end of {folds} folds", pause=0.5))
+        return float(
+            wait_until(lambda: self._seconds(ids), _PATIENCE, f"the end of {folds} folds", pause=0.5)
+        )
 
     def long_throughput(self, data: int, folds: int) -> float:
         """The same for folds of eight seconds."""
