@@ -7,11 +7,14 @@ import re
 from functools import lru_cache
 
 _IMPORT = re.compile(
-    r"^[ \t]*(?:from|import)[ \t]+((?:numpy|scipy|pandas|sklearn|joblib)(?:\.\w+)*)(?:[ \t]+import[ \t(]+([\w, \t]+))?",
+    r"^[ \t]*(?:from|import)[ \t]+((?:numpy|scipy|pandas|sklearn|joblib)\b(?:\.\w+)*)"
+    r"(?:[ \t]+import[ \t(]+([\w, \t]+))?",
     re.M,
 )
 #: Packages and classes that users are meant to import, and what changes nothing else.
 _PUBLIC = re.compile(r"\w+(?:\.(?!conftest|distutils|experimental|f2py|test)[a-z]\w*)?(?:\.[A-Z]\w*)?")
+#: Names of one file: other folds wait while they are imported. What is named beyond that, its own folds import.
+_MOST = 200
 
 
 @lru_cache
@@ -20,4 +23,5 @@ def named_in(source: str) -> frozenset[str]:
     named = set()
     for module, names in _IMPORT.findall(source):
         named |= {module, *(f"{module}.{name}" for name in re.findall(r"\w+", names))}
-    return frozenset(match.group() for name in named if (match := _PUBLIC.match(name)))
+    public = {match.group() for name in named if (match := _PUBLIC.match(name))}
+    return frozenset(sorted(public)[:_MOST])
