@@ -56,7 +56,8 @@ class Permissions(NamedTuple):
 
 
 def permissions(runner: str, served: Iterable[str]) -> Permissions:
-    """What the runner of this name needs: to read what it serves, and its own control queue; and to report."""
+    """What the runner of this name needs: to read what it serves, in whatever environment, and its own control queue;
+    and to report."""
     own = re.escape(control(runner))
-    readable = "|".join([*(re.escape(name) for name in served), own])
+    readable = "|".join([*(f"{re.escape(name)}(@{ENVIRONMENT.pattern})?" for name in served), own])
     return Permissions(configure=f"^{own}$", write=f"^{REPORTS}$", read=f"^({readable})$")

@@ -22,6 +22,7 @@ def master(broker_url: str) -> Iterator[Connection]:
     with broker.connect(broker_url) as connection:
         broker.declare_all(connection)
         broker.queue(queues.control(OTHER))(connection.default_channel).declare()
+        broker.declare(connection, "H@old")
         yield connection
 
 
@@ -51,10 +52,12 @@ def test_a_runner_reports(master: Connection, runner: Connection, queue: str) ->
     assert waiting(master, queue) == b"report"
 
 
-@pytest.mark.parametrize("queue", ["L", "celery"])
+@pytest.mark.parametrize("queue", ["L", "celery", "L@old", "celery@3.10-cuda"])
 def test_a_runner_takes_orders_from_the_queues_that_it_serves(
     master: Connection, runner: Connection, queue: str
 ) -> None:
+    broker.declare(master, queue)
+    assert broker.exists(runner, queue)
     broker.publish(master, queue, b"order")
     assert waiting(runner, queue) == b"order"
 
@@ -72,6 +75,7 @@ FORBIDDEN: dict[str, Callable[[Connection], object]] = {
     "stop what others run": lambda runner: broker.publish(runner, queues.control(OTHER), b"stop"),
     "read what others are told": lambda runner: broker.get(runner.default_channel, queues.control(OTHER)),
     "read a queue that it does not serve": lambda runner: broker.get(runner.default_channel, "H"),
+    "read the same of an environment": lambda runner: broker.get(runner.default_channel, "H@old"),
     "read what others report": lambda runner: broker.get(runner.default_channel, queues.RESULTS),
     "declare the queues": broker.declare_all,
     "make queues": lambda runner: Queue("new")(runner.default_channel).declare(),
