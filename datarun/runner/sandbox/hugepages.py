@@ -19,7 +19,6 @@ _HEADER = sys.getsizeof(b"")
 _HUGE = 2 << 20  # bytes of a huge page
 _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25  # linux/mman.h
 
-
 #: An object in each arena: it keeps them while they are empty.
 _kept: list[bytes] = []
 
@@ -30,6 +29,8 @@ def reserve() -> None:
     To be called before anything is imported: afterwards the allocator's arenas lie scattered between libraries,
     each too small for a huge page.
     """
+    if not system.LINUX:
+        return
     filling = [bytes(_LARGEST - _HEADER) for _ in range(_ROOM // _LARGEST)]
     _kept.extend(filling[:: _ARENA // _LARGEST])
     del filling

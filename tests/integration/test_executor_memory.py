@@ -1,0 +1,40 @@
+"""A zygote's memory costs a fork little: Python's objects lie in one piece, in huge pages where the kernel has them."""
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from datarun.runner.sandbox import hugepages, system
+from tests.bench import Bench, classifier, succeeded
+
+THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
+MIB = 1 << 20
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with Bench.serving(tmp_path) as bench:
+        yield bench
+
+
+def anonymous(pid: int) -> Iterator[tuple[int, int]]:
+    """Bytes of each mapping that has no file: all of them, and those in huge pages."""
+    size = 0
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if mapping := re.match(r"([0-9a-f]+)-([0-9a-f]+) \S+ \S+ \S+ 0\s*$", line):
+            size = int(mapping[2], 16) - int(mapping[1], 16)
+        elif re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            size = 0
+        elif size and line.startswith("AnonHugePages:"):
+            yield size, int(line.split()[1]) << 10
+
+
+@pytest.mark.skipif(not system.LINUX or "[never]" in THP.read_text(), reason="this kernel has no huge pages")
+def test_a_zygotes_objects_lie_in_huge_pages(bench: Bench) -> None:
+    succeeded(bench.toy(classifier()))
+    (zygote,) = psutil.Process().children()
+    room = sum(huge for size, huge in anonymous(zygote.pid) if size >= 2 * MIB)
+    assert room > hugepages._ROOM / 4  # forks take some of it apart
