@@ -4,59 +4,46 @@ import hashlib
 import json
 import logging
 import tempfile
-from base64 import b64decode
 from collections import deque
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
-from datarun.contract import predictions as transferred
 from datarun.contract.failures import FailureKind
 from datarun.contract.messages import (
     Data,
     EnsembleOrder,
     FoldOrder,
-    FoldRows,
     HandedBack,
     Limits,
     Order,
-    Outcome,
     PrepareOrder,
     Result,
-    Stopped,
 )
-from datarun.contract.splitters import MOST_FOLDS
-from datarun.contract.states import JobKind, Stage
-from datarun.runner import predictions
+from datarun.contract.states import JobKind
 from datarun.runner.blobs import BlobError, BlobStore
 from datarun.runner.environments import Environment
-from datarun.runner.sandbox import imports, labels
+from datarun.runner.sandbox import labels
 from datarun.runner.sandbox import run as sandbox
 from datarun.runner.sandbox.cgroup import Cgroups
 from datarun.runner.sandbox.forked import Forked
-from datarun.runner.sandbox.log import clean
-from datarun.runner.sandbox.task import LOAD, SCORE, JobFolder, Task, fold_rows, predicted_parts
+from datarun.runner.sandbox.task import LOAD, SCORE, JobFolder, Task, predicted_parts
 from datarun.runner.sandbox.warm import ModuleFailed, Zygote, ZygoteError, Zygotes, remove
 
-from . import endings, kits, scoring
+from . import endings, scoring, transfers
 from .endings import Refused
-from .files import read_regular, read_rows, safe
+from .files import read_regular, safe
+from .job import Interrupted, Job
+from .transfers import Transfers
 
 logger = logging.getLogger(__name__)
 
-#: Predictions up to this many bytes travel in the outcome itself; larger ones as blobs.
-_INLINE = 256 * 1024
-#: How much probabilities may miss one without a word.
-_PRECISION = 1e-4
 _PARTS = ("train", "test")
-#: The blobs of folds that a preparation has cut are named so.
-_FOLDS = "cv/"
 _UNDERTAKERS = 4
 #: Bytes: the next fold waits until a child that had so much memory is gone, for both may not fit.
 _HEAVY = 256 << 20
@@ -90,7 +77,7 @@ class ProcessExecutor:
         spares: int = 0,
         environments: Mapping[str, Environment] | None = None,
     ) -> None:
-        self._blobs, self._threads = blobs, threads
+        self._blobs, self._transfers, self._threads = blobs, Transfers(blobs), threads
         self._time_limit, self._soft_time_limit = time_limit, soft_time_limit
         scratch.mkdir(parents=True, exist_ok=True, mode=0o700)
         self._zygotes, self._spares = Zygotes(scratch), spares
@@ -112,12 +99,12 @@ class ProcessExecutor:
                 self._funerals.popleft().result()
 
     def run(self, order: Order, runner: str, watcher: sandbox.Watcher) -> Result:
-        job = _Job(order, runner, watcher)
+        job = Job(order, runner, watcher)
         try:
             self._run(job)
         except Refused as refused:
             job.failure, job.message = refused.kind, refused.message
-        except _Interrupted as interrupted:
+        except Interrupted as interrupted:
             return interrupted.result
         except BlobError as error:
             if self._blobs.stopping:
@@ -130,7 +117,7 @@ class ProcessExecutor:
             job.failure, job.message = FailureKind.ENVIRONMENT, f"The runner failed: {error!r}"
         return job.outcome()
 
-    def _run(self, job: "_Job") -> None:
+    def _run(self, job: Job) -> None:
         limits = self._limits(job.order)
         if isinstance(job.order, PrepareOrder):
             self._prepare(job, job.order, limits)
@@ -188,9 +175,9 @@ class ProcessExecutor:
             logger.warning("no child could be forked ahead: %s", error)
 
     def _in_child(
-        self, job: "_Job", zygote: Zygote, child: Forked, task: Task, limits: Limits, after: ExitStack
+        self, job: Job, zygote: Zygote, child: Forked, task: Task, limits: Limits, after: ExitStack
     ) -> sandbox.Ending:
-        """Runs a task to its good end; raises `Refused` or `_Interrupted`. `after` is what is to follow."""
+        """Runs a task to its good end; raises `Refused` or `Interrupted`. `after` is what is to follow."""
         folder = child.folder
         run = sandbox.Run(child, task, limits, job.watcher)
         after.callback(run.bury)
@@ -210,14 +197,14 @@ class ProcessExecutor:
 
     # --- preparing a data set ------------------------------------------------------------------------
 
-    def _prepare(self, job: "_Job", order: PrepareOrder, limits: Limits) -> None:
+    def _prepare(self, job: Job, order: PrepareOrder, limits: Limits) -> None:
         zygote = self._new_zygote(order.data)
         try:
             zygote.wait_until_ready(job.go_on)
             folder = _new_folder(zygote)
             for path in (folder.data, folder.out):
                 path.mkdir()
-            self._put_files(folder.data, order.data.files, copy=True)
+            self._transfers.put_files(folder.data, order.data.files, copy=True)
             zygote.give(folder.data, folder.out)
             task = Task(
                 kind=order.kind,
@@ -235,50 +222,15 @@ class ProcessExecutor:
                 metrics=order.metrics,
                 cv=None if order.cv is None else asdict(replace(order.cv, folds=())),
                 given_folds=len(order.cv.folds) if order.cv else 0,
-                arrays=self._fold_rows(order.cv.folds if order.cv else ()),
+                arrays=self._transfers.fold_rows(order.cv.folds if order.cv else ()),
             )
             with ExitStack() as after:
                 ending = self._in_child(job, zygote, self._child(zygote, folder, after), task, limits, after)
-            job.made = self._prepared(folder, order.data, ending.report)
+            job.made = self._transfers.prepared(folder, order.data, ending.report)
         except ZygoteError as error:
             raise job.explained(error) from error
         finally:
             zygote.end()
-
-    def _prepared(self, folder: JobFolder, data: Data, report: Mapping[str, Any]) -> dict[str, Any]:
-        if any(path.is_symlink() for path in (folder.root, folder.data, folder.out)):
-            raise Refused(FailureKind.DATA, "It put a link in the place of a folder of its job.")
-        if data.module is None:
-            rows = {name: read_rows(folder.out / f"{name}.npy") for name in ("train_rows", "test_rows")}
-            blobs = {name: self._blobs.put(array.astype("<i8").tobytes()) for name, array in rows.items()}
-            counts = {"n_train": len(rows["train_rows"]), "n_test": len(rows["test_rows"])}
-        else:
-            blobs = {name: self._blobs.put_file(path) for name, path in self._new_files(folder.data, data)}
-            counts = _counts(report)
-            if kept := next((name for name in blobs if name.startswith(_FOLDS)), None):
-                raise Refused(FailureKind.DATA, f"It wrote {kept}: datarun keeps that folder for folds.")
-        if "n_folds" in report["counts"]:
-            counts["n_folds"] = min(int(report["counts"]["n_folds"]), MOST_FOLDS)
-            blobs |= self._put_folds(folder, counts["n_folds"])
-        return {"blobs": blobs, "counts": counts, "facts": kits.facts(report) if data.kit else {}}
-
-    def _put_folds(self, folder: JobFolder, number: int) -> dict[str, str]:
-        """The folds that a preparation has cut: see `PrepareOrder`."""
-        blobs = {}
-        for fold in range(number):
-            for part, name in zip(("train_is", "test_is"), fold_rows(fold), strict=True):
-                rows = read_rows(folder.out / f"{name}.npy")
-                blobs[f"{_FOLDS}{fold}/{part}"] = self._blobs.put(rows.astype("<i8").tobytes())
-        return blobs
-
-    def _new_files(self, folder: Path, data: Data) -> Iterator[tuple[str, Path]]:
-        """The regular files that a preparation wrote or changed."""
-        for path in sorted(folder.rglob("*")):
-            name = path.relative_to(folder).as_posix()
-            if path.is_symlink() or not path.is_file() or "__pycache__" in path.parts:
-                continue
-            if data.files.get(name) != self._blobs.hash_file(path):
-                yield name, path
 
     def _new_zygote(self, data: Data) -> Zygote:
         if data.environment not in self._environments:
@@ -288,7 +240,7 @@ class ProcessExecutor:
     # --- a data set in memory ------------------------------------------------------------------------
 
     @contextmanager
-    def _zygote(self, job: "_Job", data: Data, limits: Limits) -> Iterator[Zygote]:
+    def _zygote(self, job: Job, data: Data, limits: Limits) -> Iterator[Zygote]:
         """A zygote that has this data set loaded."""
         try:
             with self._zygotes.loaded(_key(data), lambda: self._load(job, data, limits), job.go_on) as zygote:
@@ -300,11 +252,11 @@ class ProcessExecutor:
         except ZygoteError as error:
             raise job.explained(error) from error
 
-    def _load(self, job: "_Job", data: Data, limits: Limits) -> Zygote:
+    def _load(self, job: Job, data: Data, limits: Limits) -> Zygote:
         """Starts a zygote; a child of it, the loader, reads the data, hands X to it and labels to this process."""
         zygote = self._new_zygote(data)
         try:
-            self._put_files(zygote.folder / "data", data.files, copy=False)
+            self._transfers.put_files(zygote.folder / "data", data.files, copy=False)
             zygote.give(zygote.folder / "data")
             zygote.wait_until_ready(job.go_on)
             folder = _new_folder(zygote)
@@ -318,12 +270,12 @@ class ProcessExecutor:
                 source=_source(data),
                 data_label=data.data_label,
                 target_column=data.target_column,
-                arrays=self._arrays(train_rows=data.train_rows, test_rows=data.test_rows),
+                arrays=self._transfers.arrays(train_rows=data.train_rows, test_rows=data.test_rows),
             )
             limits = replace(limits, disk=task.disk)
             with ExitStack() as after:
                 ending = self._in_child(job, zygote, self._child(zygote, folder, after), task, limits, after)
-            _check_counts(_counts(ending.report), data)
+            _check_counts(transfers.counts(ending.report), data)
             zygote.labels = {
                 f"{part}_labels": read_regular(path)
                 for part in ("train", "test")
@@ -351,20 +303,21 @@ class ProcessExecutor:
 
     # --- a fold --------------------------------------------------------------------------------------
 
-    def _fold(self, job: "_Job", order: FoldOrder, limits: Limits, zygote: Zygote, after: ExitStack) -> None:
-        for sha256, content in order.enclosed.items():
-            self._blobs.keep(sha256, b64decode(content))
-        wanted = self._wanted(order.submission)
+    def _fold(self, job: Job, order: FoldOrder, limits: Limits, zygote: Zygote, after: ExitStack) -> None:
+        self._transfers.keep(order.enclosed)
+        wanted = self._transfers.imported_by(order.submission)
         if order.metrics:
             wanted |= scoring.modules(order.metrics, order.data.kit)
         zygote.import_modules(wanted)
         after.callback(self._fork_ahead, zygote)
         child = zygote.spare() or self._fork_for_fold(zygote)
         after.callback(child.dismiss)
-        self._put_files(child.folder.submission, order.submission, copy=True)
+        self._transfers.put_files(child.folder.submission, order.submission, copy=True)
         (child.folder.submission / "__init__.py").touch()
         zygote.give(child.folder.submission)
-        arrays = self._arrays(train_is=order.train_is, test_is=order.test_is if order.data.kit else None)
+        arrays = self._transfers.arrays(
+            train_is=order.train_is, test_is=order.test_is if order.data.kit else None
+        )
         if zygote.y_train is not None:
             # Of the rows to train on; no other label ever enters the child.
             arrays["y"] = labels.dumps(zygote.y_train[np.frombuffer(arrays["train_is"], dtype="<i8")])
@@ -380,7 +333,7 @@ class ProcessExecutor:
             arrays=arrays,
         )
         ending = self._in_child(job, zygote, child, task, limits, after)
-        job.made = self._predictions(job, order, ending.predictions)
+        job.made = self._transfers.predictions(job, order, ending.predictions)
         if order.metrics:
             job.made["scores"] = self._scores(job, order, limits, zygote, ending.predictions, after)
             job.made["facts"] = {"seed": task.seed, "threads": task.threads, **self._surroundings(order.data)}
@@ -396,7 +349,7 @@ class ProcessExecutor:
 
     def _scores(
         self,
-        job: "_Job",
+        job: Job,
         order: FoldOrder,
         limits: Limits,
         zygote: Zygote,
@@ -404,21 +357,20 @@ class ProcessExecutor:
         after: ExitStack,
     ) -> dict[str, dict[str, float]]:
         """What the fold's predictions are worth: found out in a child that never saw the submission."""
-        rows = self._arrays(train_is=order.train_is, test_is=order.test_is)
+        rows = self._transfers.arrays(train_is=order.train_is, test_is=order.test_is)
         task = self._scoring_task(SCORE, order, limits, zygote, {**rows, **predicted})
         ending = self._in_scoring_child(job, zygote, task, limits, after)
         return scoring.scores(ending.report, order.metrics)
 
     def _ensemble(
-        self, job: "_Job", order: EnsembleOrder, limits: Limits, zygote: Zygote, after: ExitStack
+        self, job: Job, order: EnsembleOrder, limits: Limits, zygote: Zygote, after: ExitStack
     ) -> None:
-        for sha256, content in order.enclosed.items():
-            self._blobs.keep(sha256, b64decode(content))
+        self._transfers.keep(order.enclosed)
         zygote.import_modules(scoring.modules(order.metrics, order.data.kit))
-        arrays = self._fold_rows(order.folds)
+        arrays = self._transfers.fold_rows(order.folds)
         for number, each in enumerate(order.predicted):
             train, test = predicted_parts(number)
-            arrays |= self._arrays(**{train: each.train, test: each.test})
+            arrays |= self._transfers.arrays(**{train: each.train, test: each.test})
         task = replace(
             self._scoring_task(order.kind, order, limits, zygote, arrays),
             given_folds=len(order.folds),
@@ -451,7 +403,7 @@ class ProcessExecutor:
         )
 
     def _in_scoring_child(
-        self, job: "_Job", zygote: Zygote, task: Task, limits: Limits, after: ExitStack
+        self, job: Job, zygote: Zygote, task: Task, limits: Limits, after: ExitStack
     ) -> sandbox.Ending:
         folder = _new_folder(zygote)
         after.callback(remove, folder.root)
@@ -462,106 +414,6 @@ class ProcessExecutor:
                 raise
             # Whatever its limits were, no code of a submission ran here.
             raise Refused(FailureKind.DATA, f"While it was scored: {refused.message}") from refused
-
-    def _fold_rows(self, folds: Sequence[FoldRows]) -> dict[str, bytes]:
-        arrays: dict[str, bytes] = {}
-        for number, fold in enumerate(folds):
-            train_is, test_is = fold_rows(number)
-            arrays |= self._arrays(**{train_is: fold.train_is, test_is: fold.test_is})
-        return arrays
-
-    def _put_files(self, folder: Path, files: Mapping[str, str], copy: bool) -> None:
-        """Files by name and hash: copies where they may be changed, otherwise the cache's own where possible."""
-        for name, sha256 in files.items():
-            path = folder / safe(name)
-            path.parent.mkdir(parents=True, exist_ok=True)
-            if not copy:
-                with suppress(OSError):  # on another disk
-                    path.hardlink_to(self._blobs.path(sha256))
-                    continue
-            self._blobs.copy(sha256, path)
-
-    def _wanted(self, submission: Mapping[str, str]) -> set[str]:
-        """What a submission's files import."""
-        files = (sha256 for name, sha256 in submission.items() if name.endswith(".py"))
-        sources = (self._blobs.read(sha256).decode(errors="replace") for sha256 in files)
-        return set().union(*map(imports.named_in, sources))
-
-    def _arrays(self, **blobs: str | None) -> dict[str, bytes]:
-        """Index arrays, of the blobs that are named."""
-        return {name: self._blobs.read(sha256) for name, sha256 in blobs.items() if sha256 is not None}
-
-    def _predictions(self, job: "_Job", order: FoldOrder, given: Mapping[str, bytes]) -> dict[str, Any]:
-        arrays, array_blobs = {}, {}
-        for part, rows in (("train", order.data.n_train), ("test", order.data.n_test)):
-            assert rows is not None
-            if part not in given and order.data.kit and not rows:
-                continue  # without labels of it, nobody wants to know
-            if part not in given:
-                raise Refused(FailureKind.BAD_OUTPUT, f"It gave no predictions of the {part} part.")
-            try:
-                array = predictions.read(given[part], rows, f"{part} part", order.data.kit)
-            except predictions.BadOutput as error:
-                raise Refused(FailureKind.BAD_OUTPUT, str(error)) from error
-            if order.data.module is None and "classifier" in order.elements:
-                job.log += _note_on_probabilities(array, part)
-            if array.nbytes > _INLINE or array.dtype.kind == "O":
-                array_blobs[part] = self._blobs.put(transferred.dumps(array))
-            else:
-                arrays[part] = array
-        return {"arrays": arrays, "array_blobs": array_blobs}
-
-
-@dataclass
-class _Job:
-    """One order on its way to an outcome."""
-
-    order: Order
-    runner: str
-    watcher: sandbox.Watcher
-    failure: FailureKind | None = None
-    message: str = ""
-    stage: Stage = Stage.STARTED
-    log: str = ""
-    measures: dict[str, float] = field(default_factory=dict)
-    made: dict[str, Any] = field(default_factory=dict)
-    interrupt: sandbox.Interrupt | None = None
-    # The most bytes of memory that a child of it had when it was done.
-    left: int = 0
-
-    def go_on(self) -> bool:
-        """Whether to go on waiting for what the job needs."""
-        self.interrupt = self.interrupt or self.watcher.tick()
-        return self.interrupt is None
-
-    def explained(self, error: ZygoteError) -> Exception:
-        """Why a zygote could not do its work: perhaps nobody waited for it."""
-        return error if self.interrupt is None else self.interrupted(self.interrupt)
-
-    def interrupted(self, interrupt: sandbox.Interrupt) -> "_Interrupted":
-        ended = Stopped if interrupt is sandbox.Interrupt.STOP else HandedBack
-        return _Interrupted(ended(self.order.job, self.order.attempt, self.runner))
-
-    def outcome(self) -> Outcome:
-        return Outcome(
-            job=self.order.job,
-            attempt=self.order.attempt,
-            runner=self.runner,
-            failure=self.failure,
-            stage=self.stage,
-            message=clean(self.message),
-            log=self.log,
-            measures=self.measures,
-            **(self.made if self.failure is None else {}),
-        )
-
-
-class _Interrupted(Exception):
-    """The job has ended without an outcome."""
-
-    def __init__(self, result: Stopped | HandedBack) -> None:
-        super().__init__(result)
-        self.result = result
 
 
 def _close(after: ExitStack) -> None:
@@ -601,10 +453,6 @@ def _seed(order: FoldOrder) -> int:
     return int.from_bytes(hashlib.sha256(named).digest()[:8], "big")
 
 
-def _counts(report: Mapping[str, Any]) -> dict[str, int]:
-    return {name: int(report["counts"][name]) for name in ("n_train", "n_test")}
-
-
 def _check_counts(counts: Mapping[str, int], data: Data) -> None:
     n_train, n_test = counts["n_train"], counts["n_test"]
     if (n_train, n_test) != (data.n_train, data.n_test):
@@ -613,10 +461,3 @@ def _check_counts(counts: Mapping[str, int], data: Data) -> None:
             f"The data have {n_train} train and {n_test} test rows now; "
             f"there were other numbers when they were prepared: {data.n_train} and {data.n_test}.",
         )
-
-
-def _note_on_probabilities(array: NDArray[np.float64], part: str) -> str:
-    """A line for the log about probabilities that don't sum to one: they are accepted as they are."""
-    if array.ndim != 2 or not (number := int((abs(array.sum(axis=1) - 1) > _PRECISION).sum())):
-        return ""
-    return f"The probabilities of the {part} part don't sum to one in {number} of {len(array)} rows.\n"
