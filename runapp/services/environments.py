@@ -16,12 +16,15 @@ def checked(name: str) -> str:
     return name
 
 
-def order_queues(name: str | None = None) -> list[str]:
-    """The queues that runners may take orders from; those of the queue `name` only."""
+def order_queues() -> list[str]:
+    """The queues that runners may take orders from."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT DISTINCT environment FROM runapp_rawdata WHERE environment <> '' ORDER BY environment"
         )
         environments = ["", *(environment for (environment,) in cursor.fetchall())]
-    names = queues.ORDER_QUEUES if name is None else (name,)
-    return [queues.in_environment(each, environment) for environment in environments for each in names]
+    return [
+        queues.in_environment(name, environment)
+        for environment in environments
+        for name in queues.ORDER_QUEUES
+    ]

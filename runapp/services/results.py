@@ -10,11 +10,10 @@ from collections.abc import Collection, Iterable, Mapping
 from typing import NamedTuple
 from uuid import UUID
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from datarun import logs
-from datarun.contract import queues
 from datarun.contract.failures import RETRIED, FailureKind
 from datarun.contract.messages import (
     Claim,
@@ -32,7 +31,7 @@ from datarun.contract.states import JobKind, JobState
 from runapp import states
 from runapp.models import Dropped, Job, LogPiece, PreparedData, Runner
 
-from . import cross_validation, ensembles, environments, ingest, metrics, raw_data
+from . import cross_validation, ensembles, ingest, metrics, raw_data
 
 logger = logging.getLogger(__name__)
 
@@ -40,6 +39,9 @@ logger = logging.getLogger(__name__)
 _End = Outcome | HandedBack | Stopped
 
 _LONGEST_NAME = 255  # characters of a runner's name
+_KINDS = (
+    "SELECT id::text, kind FROM runapp_job WHERE id = ANY (%s::uuid[]) AND kind <> %s AND state = ANY (%s)"
+)
 
 
 class Told(NamedTuple):
@@ -103,11 +105,10 @@ def _kinds(results: Collection[_End]) -> dict[str, str]:
     """The kinds of those jobs that are not of folds: more follows from them."""
     if not results:
         return {}
-    # What is not in flight now has nothing to report that counts.
-    theirs = environments.order_queues(queues.PREPARATION)
-    in_flight = Job.objects.filter(queue__in=theirs, state__in=states.IN_FLIGHT)
-    said = {result.job for result in results}
-    return {str(id): kind for id, kind in in_flight.values_list("pk", "kind") if str(id) in said}
+    with connection.cursor() as cursor:
+        # What is not in flight now has nothing to report that counts.
+        cursor.execute(_KINDS, [[result.job for result in results], JobKind.FOLD, list(states.IN_FLIGHT)])
+        return dict(cursor.fetchall())
 
 
 def _record_preparation(result: _End) -> None:
