@@ -1,5 +1,4 @@
-"""Has Python's objects in huge pages, which a fork takes over as a whole: of a zygote's 4 kB pages each costs its
-children as much as many lines of code, to take over and to give up.
+"""Has Python's objects in huge pages: a fork takes over each as a whole, where each page of 4 kB costs it on its own.
 
 Advice to the kernel only: where it has no huge pages, or does not take the advice, nothing changes.
 """
@@ -19,7 +18,7 @@ _HEADER = sys.getsizeof(b"")
 _HUGE = 2 << 20  # bytes of a huge page
 _MADV_HUGEPAGE, _MADV_COLLAPSE = 14, 25  # linux/mman.h
 
-#: An object in each arena: it keeps them while they are empty.
+#: An object in each arena, or two: they keep it while it is empty.
 _kept: list[bytes] = []
 
 
@@ -31,8 +30,10 @@ def reserve() -> None:
     """
     if not system.LINUX:
         return
-    filling = [bytes(_LARGEST - _HEADER) for _ in range(_ROOM // _LARGEST)]
-    _kept.extend(filling[:: _ARENA // _LARGEST])
+    filling = [b""] * (_ROOM // _LARGEST)  # of full length: a list that grows would come between the arenas
+    for number in range(len(filling)):
+        filling[number] = bytes(_LARGEST - _HEADER)
+    _kept.extend(filling[:: _ARENA // _LARGEST // 2])  # an arena has room for fewer: it has headers
     del filling
     for start, end in _mappings({id(each) for each in _kept}):
         first, last = -(-start // _HUGE) * _HUGE, end // _HUGE * _HUGE

@@ -35,7 +35,8 @@ class Usage:
 
     def __init__(self, pid: int) -> None:
         """Raises OSError if there is none."""
-        self._pid, self._files = pid, list[int]()
+        self._pid = pid
+        self._files: list[int] = []
         for name in ("stat", "status") if system.LINUX else ():
             self._files.append(os.open(f"/proc/{pid}/{name}", os.O_RDONLY | os.O_CLOEXEC))
 
