@@ -12,7 +12,7 @@ import subprocess
 import sys
 import time
 import zipfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
@@ -114,6 +114,10 @@ class Machine:
         spaces = ("--mount", "--net", "--pid", "--uts", "--ipc", "--wdns=/")
         return run("nsenter", "-t", str(self._child()), *spaces, "--", *command)
 
+    def run_beside(self, *command: str) -> str:
+        """What a command of this machine says, run in that one's network as if by a user who sits there."""
+        return run("nsenter", "-t", str(self._child()), "--net", "--", *command)
+
     def known_host(self) -> str:
         """Its line for known_hosts."""
         return f"{self.address} {(self._base / 'etc/ssh/ssh_host_ed25519_key.pub').read_text().strip()}\n"
@@ -156,26 +160,38 @@ class Machine:
 
 def base() -> Path:
     """The tree below all machines: Debian as it comes, made once and kept."""
-    tree = _CACHE / f"{_SUITE}-1"
+    return debian_tree(f"{_SUITE}-1", _SUITE, _PACKAGES, _add_systemctl)
+
+
+def debian_tree(name: str, suite: str, packages: str, equip: Callable[[Path], None] | None = None) -> Path:
+    """A suite of Debian as it comes, with these packages and what `equip` adds, made once and kept as `name`."""
+    tree = _CACHE / name
     if not tree.exists():
         new = tree.with_suffix(".new")
         shutil.rmtree(new, ignore_errors=True)
         new.mkdir(parents=True)
-        run(
-            "debootstrap",
-            "--variant=minbase",
-            f"--include={_PACKAGES}",
-            _SUITE,
-            str(new),
-            "http://deb.debian.org/debian",
-        )
-        _equip(new)
+        include = f"--include={packages}"
+        run("debootstrap", "--variant=minbase", include, suite, str(new), "http://deb.debian.org/debian")
+        _reach_registries(new)
+        if equip is not None:
+            equip(new)
         new.rename(tree)
     return tree
 
 
-def _equip(tree: Path) -> None:
-    """What a machine needs here, where no systemd runs and registries may be reached by an authority of our own."""
+def _reach_registries(tree: Path) -> None:
+    """Registries may be reached by an authority of our own; and packages start nothing by themselves."""
+    policy = tree / "usr/sbin/policy-rc.d"
+    policy.write_text("#!/bin/sh\nexit 101\n")
+    policy.chmod(0o755)
+    shutil.copy(_BUNDLE, tree / "etc/ssl/registries.crt")
+    (tree / "etc/pip.conf").write_text("[global]\ncert = /etc/ssl/registries.crt\nretries = 5\n")
+    (tree / "root/.cache/pip").mkdir(parents=True, exist_ok=True)
+    shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
+
+
+def _add_systemctl(tree: Path) -> None:
+    """What stands in for systemd, which does not run here."""
     wheel_folder = _CACHE / "wheel"
     run(sys.executable, "-m", "pip", "download", "-q", "--no-deps", "-d", str(wheel_folder),
         "docker-systemctl-replacement==1.7.1097")  # fmt: skip
@@ -186,13 +202,6 @@ def _equip(tree: Path) -> None:
             path.write_bytes(archive.read(f"systemctl2/{path.name}"))
             path.chmod(0o755)
             (tree / "usr/bin" / command).symlink_to(path.name)
-    policy = tree / "usr/sbin/policy-rc.d"
-    policy.write_text("#!/bin/sh\nexit 101\n")  # packages start nothing by themselves
-    policy.chmod(0o755)
-    shutil.copy(_BUNDLE, tree / "etc/ssl/registries.crt")
-    (tree / "etc/pip.conf").write_text("[global]\ncert = /etc/ssl/registries.crt\nretries = 5\n")
-    (tree / "root/.cache/pip").mkdir(parents=True, exist_ok=True)
-    shutil.copy("/etc/resolv.conf", tree / "etc/resolv.conf")
 
 
 @contextmanager
