@@ -102,8 +102,8 @@ class Disk:
         _run("mount", "-t", "tmpfs", "-o", f"size={size},mode=0711", "tmpfs", str(folder))
 
     def fill(self) -> None:
-        """Leaves no byte free."""
-        with (self._folder / "ballast").open("wb", buffering=0) as ballast:
+        """Leaves no byte free, nor of what was given back since the last time."""
+        with (self._folder / "ballast").open("ab", buffering=0) as ballast:
             for size in (1 << 16, 1 << 12, 1):
                 try:
                     while ballast.write(bytes(size)):
