@@ -4,7 +4,7 @@ import secrets
 import signal
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -141,14 +141,16 @@ class Datarun(Platform):
         return self.throughput(data, folds, LONG_SUBMISSION)
 
     def large_peak(self, data: int, folds: int) -> float:
-        """MB of memory that the runner's processes have at a time, at most, while they run such folds."""
+        """MB of memory that the runner's processes have at a time, at most, while they run such folds; without those
+        that hold other data sets."""
         peak, done = 0.0, threading.Event()
         runner = psutil.Process(self.processes[_RUNNER].pid)
+        others = set(runner.children())
         with ThreadPoolExecutor(1) as thread:
             running = thread.submit(self.throughput, data, folds, _LARGE / "classifier.py", cut_large)
             running.add_done_callback(lambda _: done.set())
             while not done.wait(_SAMPLE):
-                peak = max(peak, _memory(runner) / 1e6)
+                peak = max(peak, _memory(runner, others) / 1e6)
             running.result()
         return peak
 
@@ -193,11 +195,11 @@ class Datarun(Platform):
         return row
 
 
-def _memory(runner: psutil.Process) -> float:
-    """Bytes that a runner's processes have in memory: all of its own and of the processes that hold the data, and of
-    their children what is not shared. Shares (PSS) can't be summed while processes come and go."""
+def _memory(runner: psutil.Process, others: Collection[psutil.Process]) -> float:
+    """Bytes that a runner's processes have in memory: all of its own and of the processes that hold the data, but for
+    `others`, and of their children what is not shared. Shares (PSS) can't be summed while processes come and go."""
     used = float(runner.memory_info().rss)
-    for zygote in runner.children():
+    for zygote in set(runner.children()).difference(others):
         with suppress(psutil.Error):
             used += zygote.memory_info().rss
             for child in zygote.children():
