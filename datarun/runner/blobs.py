@@ -40,9 +40,9 @@ class BlobStore:
         self._url = master_url
         self._folder = folder
         self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-        # What came along with orders, by sha256, last used last; and how many bytes that are.
+        # What came along with orders, by sha256, what came last at the end.
         self._kept: OrderedDict[str, bytes] = OrderedDict()
-        self._number, self._lock = 0, threading.Lock()
+        self._kept_bytes, self._lock = 0, threading.Lock()
         self._session = requests.Session()
         self._session.headers["Authorization"] = f"Bearer {token}"
 
@@ -65,16 +65,16 @@ class BlobStore:
     def keep(self, sha256: str, content: bytes) -> None:
         """Has what came along with an order at hand; raises `BlobError` if it isn't what it says.
 
-        In memory, the `_KEPT` bytes that were used last: most of it serves one fold, and a file costs more than that.
+        In memory, the `_KEPT` bytes that came last: most of it serves one fold, and a file costs more than that.
         """
         if hashlib.sha256(content).hexdigest() != sha256:
             raise BlobError(f"Blob {sha256} arrived damaged.")
         with self._lock:
-            self._number += 0 if sha256 in self._kept else len(content)
+            self._kept_bytes += 0 if sha256 in self._kept else len(content)
             self._kept[sha256] = content
             self._kept.move_to_end(sha256)
-            while self._number > _KEPT:
-                self._number -= len(self._kept.popitem(last=False)[1])
+            while self._kept_bytes > _KEPT:
+                self._kept_bytes -= len(self._kept.popitem(last=False)[1])
 
     def _make_room(self) -> None:
         """Removes the blobs that were not used for longest while the disk is nearly full; jobs that run keep theirs."""
