@@ -1,4 +1,5 @@
-"""A zygote's memory costs a fork little: Python's objects lie in one piece, in huge pages where the kernel has them."""
+"""A zygote's memory costs a fork little: Python's objects lie in one piece, in huge pages where the kernel has them,
+and its libraries in few mappings."""
 
 import re
 from collections.abc import Iterator
@@ -7,7 +8,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from datarun.runner.sandbox import hugepages, system
+from datarun.runner.sandbox import layout, system
 from tests.bench import Bench, classifier, succeeded
 
 THP = Path("/sys/kernel/mm/transparent_hugepage/enabled")
@@ -37,4 +38,12 @@ def test_a_zygotes_objects_lie_in_huge_pages(bench: Bench) -> None:
     succeeded(bench.toy(classifier()))
     (zygote,) = psutil.Process().children()
     room = sum(huge for size, huge in anonymous(zygote.pid) if size >= 2 * MIB)
-    assert room > hugepages._ROOM / 4  # forks take some of it apart
+    assert room > layout._ROOM / 3  # forks take some of it apart
+
+
+@pytest.mark.skipif(not system.LINUX, reason="reads /proc")
+def test_a_zygotes_libraries_have_two_mappings_each(bench: Bench) -> None:
+    succeeded(bench.toy(classifier()))
+    (zygote,) = psutil.Process().children()
+    libraries = [mapping.path for mapping in zygote.memory_maps(grouped=False) if ".so" in mapping.path]
+    assert len(libraries) < 2.2 * len(set(libraries))  # some have a hole, or a part of their own

@@ -8,12 +8,12 @@ import sys
 from importlib import import_module
 from pathlib import Path
 
-from . import hugepages
+from . import layout
 from .lockdown import lock_zygote
 
 
 def main() -> None:
-    hugepages.reserve()
+    layout.reserve()
     control, folder = socket.socket(fileno=int(sys.argv[1])), Path(sys.argv[2])
     lock_zygote(folder)
     from .zygote import Zygote

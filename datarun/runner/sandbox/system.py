@@ -92,6 +92,11 @@ def advise(address: int, length: int, advice: int) -> None:
     call("madvise", ctypes.c_void_p(address), ctypes.c_size_t(length), advice)
 
 
+def protect(address: int, length: int, access: int) -> None:
+    """What this process may do with a piece of its memory (mprotect(2))."""
+    call("mprotect", ctypes.c_void_p(address), ctypes.c_size_t(length), access)
+
+
 def bind(folder: Path) -> None:
     """Makes `folder` a mount of its own."""
     call("mount", os.fsencode(folder), os.fsencode(folder), None, ctypes.c_ulong(_MS_BIND), None)

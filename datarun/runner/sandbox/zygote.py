@@ -25,7 +25,7 @@ from typing import Any
 
 from datarun.runner.workflows import Warm, data_set
 
-from . import lockdown, semaphores, system, warmup
+from . import layout, lockdown, semaphores, system, warmup
 from .child import Child
 from .task import Task
 from .tracebacks import describe
@@ -130,6 +130,7 @@ class Zygote:
     def _settle(self) -> None:
         """What is here now will be the same in every child: its memory is not to be touched again."""
         gc.collect()
+        layout.settle()
         gc.freeze()
         self._warm.mapped = _mapped()
 
