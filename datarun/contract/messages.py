@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from .states import JobKind
 
 #: Raised when a message changes so that the other side would misread it.
-CONTRACT_VERSION = 2
+CONTRACT_VERSION = 3
 
 
 #: What is measured of a fold, in seconds (`*_time`) and MiB (`*_memory`).
@@ -192,7 +192,8 @@ class Outcome:
     custom modules float64, (rows,) or (rows, columns). `array_blobs` name those that are too large for a
     message, or ragged. `blobs` name what else was uploaded, `counts` number rows. `scores` are those of a
     fold: part → metric → value. `facts` are JSON values: what the order asks for, and of a fold its record:
-    `threads`, `seed`, `cpu`, `python`, `versions`.
+    `threads`, `seed`, `cpu`, `python`, `versions`. `next` is the order that this slot took since, if it did: said
+    along, for a message of its own costs the broker as much as this one.
     """
 
     job: str
@@ -210,6 +211,7 @@ class Outcome:
     scores: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     arrays: Mapping[str, NDArray[Any]] = field(default_factory=dict)
+    next: Claim | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import cycle, islice
 from typing import get_args
 
@@ -32,7 +33,7 @@ _RETRY = 1.0  # seconds until a lost connection is tried again
 _WAIT = 0.5  # seconds between two looks at whether to stop
 _EMPTY = 0.2  # seconds that a queue which was empty is passed over, while others have orders
 _LOOK = 2.0  # seconds between two looks for queues that are absent
-_PATIENCE = 0.1  # seconds until the master is told how far a fold is
+_PATIENCE = 0.5  # seconds until the master is told how far a fold is
 _AVOID = 1.0  # seconds that an order which this runner should avoid is left to others
 _AVOID_TIMES = 10  # then nobody else takes it
 _INCOMPATIBLE = 10.0  # seconds that a slot keeps an order of another version to itself
@@ -234,7 +235,10 @@ class Slot:
     def _send_claim(self, connection: Connection, order: Order) -> broker.Sent:
         """Makes the order this runner's. What is due of the job before is said with it."""
         claim = Claim(order.job, order.attempt, self._runner)
-        return broker.send_report(connection, queues.RESULTS, *map(wire.encode, [*self._undelivered, claim]))
+        said: list[Result] = [*self._undelivered, claim]
+        if self._undelivered and isinstance(last := self._undelivered[-1], Outcome):
+            said[-2:] = [replace(last, next=claim)]
+        return broker.send_report(connection, queues.RESULTS, *map(wire.encode, said))
 
     def _read(self, connection: Connection, message: Message) -> Order | None:
         try:

@@ -15,7 +15,7 @@ from kombu import Connection, Consumer, Message
 
 from datarun.broker import connection as broker
 from datarun.contract import messages, queues, wire
-from datarun.contract.messages import Claim, LogChunk, Ping, StageReached
+from datarun.contract.messages import Claim, LogChunk, Outcome, Ping, StageReached
 from runapp.services import metrics, results, wakeup
 
 from . import dispatch
@@ -28,7 +28,7 @@ _LINGER = 0.002
 #: The same while it has but claims, which nobody waits for: a short fold's outcome soon follows, and ends it.
 _CLAIMS_LINGER = 0.25
 #: Seconds between the beginnings of two batches while jobs wait for slots: one for many folds costs little more.
-_PACE = 0.2
+_PACE = 0.4
 #: Seconds between two pings.
 _PING = 2.0
 #: Without a ping for so many seconds it does not hear.
@@ -162,7 +162,7 @@ class Collector:
     def _record(self, batch: list[Message]) -> None:
         told: list[results.Told] = []
         try:
-            told, pings = _apply([_decode(message) for message in batch], self._hearing)
+            told, pings = _apply([value for message in batch for value in _decode(message)], self._hearing)
             for ping in pings:
                 self._hearing.heard(ping)
         except (OperationalError, InterfaceError):
@@ -173,6 +173,7 @@ class Collector:
                     self._record([message])
                 return
             self._park(batch[0], error)
+            told = _record_next(batch[0])
         batch[-1].ack(multiple=True)  # with all before it: what came later is of the next batch
         dispatch.tell(self._connection, told)
 
@@ -189,11 +190,20 @@ class Collector:
         results.drop("parked", detail=str(error))
 
 
-def _decode(message: Message) -> Any:
+def _decode(message: Message) -> list[Any]:
+    """What the message says, an outcome's `next` by itself."""
     value = wire.decode(broker.body_of(message))
     if not isinstance(value, (*_RESULT_TYPES, *_EVENT_TYPES)):
         raise wire.DecodeError(f"a {type(value).__name__} is nothing that a runner reports")
-    return value
+    return [value, value.next] if isinstance(value, Outcome) and value.next else [value]
+
+
+def _record_next(message: Message) -> list[results.Told]:
+    """The order that a runner took after one whose outcome is parked is its own all the same."""
+    try:
+        return results.record(_decode(message)[1:])
+    except wire.DecodeError:
+        return []
 
 
 def _apply(values: list[Any], hearing: Hearing) -> tuple[list[results.Told], list[Ping]]:

@@ -278,14 +278,15 @@ def waiting_in(broker_connection: Connection, name: str) -> int:
 def test_what_cant_be_read_is_parked_and_the_rest_of_the_batch_recorded(
     broker_connection: Connection, version: PreparedData
 ) -> None:
-    good, bad, missing, failed = folds(version, 4)
+    good, bad, missing, failed, taken, taken_too = folds(version, 6)
+    queued(taken, taken_too)
     run(good, bad, missing, failed)
     cut = wire.encode(predicting(bad, 1.0))[:-8]
     bodies = [
         b"garbage",
-        wire.encode(predicting(good, 2.0)),
+        wire.encode(predicting(good, 2.0, next=claim_of(taken))),
         cut,
-        wire.encode(outcome(missing, array_blobs={"train": "0" * 64})),
+        wire.encode(outcome(missing, array_blobs={"train": "0" * 64}, next=claim_of(taken_too))),
         wire.encode(predicting(good, 2.0)),
         wire.encode(outcome(failed, failure="timeout", message="too slow")),
         wire.encode(Outcome("no uuid", 1, RUNNER)),
@@ -294,8 +295,8 @@ def test_what_cant_be_read_is_parked_and_the_rest_of_the_batch_recorded(
 
     collect(broker_connection, len(bodies))
 
-    states_now = [state_of(one) for one in (good, bad, missing, failed)]
-    assert states_now == ["succeeded", "running", "running", "failed"]
+    states_now = [state_of(one) for one in (good, bad, missing, failed, taken, taken_too)]
+    assert states_now == ["succeeded", "running", "running", "failed", "running", "running"]
     assert [predicted(good)[0][0], Prediction.objects.count()] == [2.0, 1]
     why = sorted((row.reason, row.detail.split(":")[0]) for row in Dropped.objects.all())
     assert [reason for reason, _ in why] == ["parked"] * 4 + ["stale outcome"]
