@@ -68,8 +68,11 @@ def _killed(ending: sandbox.Ending, code: int, limit: int) -> Refused:
         return Refused(FailureKind.KILLED, f"{text} It sent SIGKILL to itself or to all its processes.")
     if name != "SIGKILL":
         return Refused(FailureKind.KILLED, text)
-    if ending.memory_kill or ending.peak > _NEAR * min(limit, psutil.virtual_memory().total):
+    if ending.peak > _NEAR * min(limit, psutil.virtual_memory().total):
         return Refused(FailureKind.MEMORY, f"{text[:-1]}: its limit is {limit >> 20} MiB.")
+    if ending.memory_kill:
+        whole = f"With all its processes it met its limit of {limit >> 20} MiB."
+        return Refused(FailureKind.MEMORY, f"{text} {whole}")
     return Refused(FailureKind.ENVIRONMENT, f"{text} It was killed from outside.")
 
 
