@@ -556,7 +556,7 @@ def test_no_job_is_ever_stuck_lost_counted_twice_or_unexplained(
     run_state_machine_as_test(  # type: ignore[no-untyped-call]
         Life,
         settings=settings(
-            max_examples=100,
+            max_examples=60,
             stateful_step_count=50,
             deadline=None,
             database=None,
