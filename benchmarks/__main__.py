@@ -12,9 +12,9 @@ from pathlib import Path
 
 from . import report
 from .platform import Datarun
-from .report import Rate, Wanted
+from .report import POOL, Rate, Wanted
 
-BARE, POOL = "bare loop of warm forks", "ProcessPoolExecutor"
+BARE = "bare loop of warm forks"
 CELERY, PROCESS_A_TASK = "Celery", "Celery, a process a task"
 #: Systems by name, and the tasks of a round: in a quick run (0: left out), and in a full one.
 SYSTEMS = {

@@ -8,7 +8,7 @@ from pathlib import Path
 
 PEERS_PYTHON = Path(".bench/venv/bin/python").absolute()
 _PAGE, _CHART = Path("docs/benchmarks.rst"), Path("docs/benchmarks.svg")
-_POOL, _REFERENCE = "ProcessPoolExecutor", 186
+POOL, _REFERENCE = "ProcessPoolExecutor", 186
 _TEXT = """\
 Benchmarks
 ==========
@@ -85,7 +85,7 @@ def wanted_table(wanted: Sequence[Wanted]) -> str:
 
 
 def write(rates: Sequence[Rate], wanted: Sequence[Wanted], rounds: int, machine: str) -> None:
-    pool = next(rate.per_second for rate in rates if rate.system == _POOL)
+    pool = next(rate.per_second for rate in rates if rate.system == POOL)
     text = _TEXT.format(
         rates=rates_table(rates),
         wanted=wanted_table(wanted),

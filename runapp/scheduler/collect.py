@@ -172,10 +172,26 @@ class Collector:
                 for message in batch:
                     self._record([message])
                 return
+            told = self._record_parts(batch[0])
             self._park(batch[0], error)
-            told = _record_next(batch[0])
         batch[-1].ack(multiple=True)  # with all before it: what came later is of the next batch
         dispatch.tell(self._connection, told)
+
+    def _record_parts(self, message: Message) -> list[results.Told]:
+        """Of a message that says several things, those that can be recorded count, though it will be parked."""
+        try:
+            values = _decode(message)
+        except wire.DecodeError:
+            return []
+        told: list[results.Told] = []
+        for value in values if len(values) > 1 else ():
+            try:
+                told += _apply([value], self._hearing)[0]
+            except (OperationalError, InterfaceError):
+                raise
+            except Exception as error:  # noqa: BLE001 - as above
+                logger.warning("a %s can't be recorded: %s", type(value).__name__, error)
+        return told
 
     def _park(self, message: Message, error: Exception) -> None:
         if isinstance(error, wire.VersionError) and error.type == messages.Heartbeat.__name__:
@@ -196,14 +212,6 @@ def _decode(message: Message) -> list[Any]:
     if not isinstance(value, (*_RESULT_TYPES, *_EVENT_TYPES)):
         raise wire.DecodeError(f"a {type(value).__name__} is nothing that a runner reports")
     return [value, value.next] if isinstance(value, Outcome) and value.next else [value]
-
-
-def _record_next(message: Message) -> list[results.Told]:
-    """The order that a runner took after one whose outcome is parked is its own all the same."""
-    try:
-        return results.record(_decode(message)[1:])
-    except wire.DecodeError:
-        return []
 
 
 def _apply(values: list[Any], hearing: Hearing) -> tuple[list[results.Told], list[Ping]]:

@@ -12,7 +12,7 @@ from kombu import Connection
 
 from datarun.broker import connection as broker
 from datarun.contract import npy, predictions, queues, wire
-from datarun.contract.messages import MEASURES, HandedBack, Outcome
+from datarun.contract.messages import MEASURES, Claim, HandedBack, Outcome
 from datarun.contract.states import JobState
 from runapp import states
 from runapp.models import Dropped, Job, LogPiece, Prediction, PreparedData, SubmissionFold
@@ -288,19 +288,19 @@ def test_what_cant_be_read_is_parked_and_the_rest_of_the_batch_recorded(
         cut,
         wire.encode(outcome(missing, array_blobs={"train": "0" * 64}, next=claim_of(taken_too))),
         wire.encode(predicting(good, 2.0)),
-        wire.encode(outcome(failed, failure="timeout", message="too slow")),
+        wire.encode(outcome(failed, failure="timeout", message="too slow", next=Claim("no uuid", 1, RUNNER))),
         wire.encode(Outcome("no uuid", 1, RUNNER)),
     ]
     broker.publish_all(broker_connection, [(queues.RESULTS, body) for body in bodies])
 
-    collect(broker_connection, len(bodies))
+    collect(broker_connection, len(bodies) + 1)  # one is both recorded and parked
 
     states_now = [state_of(one) for one in (good, bad, missing, failed, taken, taken_too)]
     assert states_now == ["succeeded", "running", "running", "failed", "running", "running"]
     assert [predicted(good)[0][0], Prediction.objects.count()] == [2.0, 1]
     why = sorted((row.reason, row.detail.split(":")[0]) for row in Dropped.objects.all())
-    assert [reason for reason, _ in why] == ["parked"] * 4 + ["stale outcome"]
+    assert [reason for reason, _ in why] == ["parked"] * 5 + ["stale outcome"]
     assert why[-1] == ("stale outcome", "Attempt 1")
     assert all(detail for _, detail in why)
     assert waiting_in(broker_connection, queues.RESULTS) == 0
-    assert waiting_in(broker_connection, queues.PARKED) == 4
+    assert waiting_in(broker_connection, queues.PARKED) == 5
